@@ -1,0 +1,115 @@
+"""Files that appear whole or not at all, and the digests that tell them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgebench.errors import EdgebenchError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it and rename it into place.
+
+    The temporary name keeps the suffix of `path`, because many writers choose their format by it. When the
+    body raises, the temporary file is removed and `path` is left as it was.
+
+    Raises:
+        EdgebenchError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        # Only what concerns the file being written is ours to explain; the body's own errors pass.
+        if error.filename is None or str(error.filename).startswith(str(path.parent)) or error.errno == 28:
+            raise EdgebenchError(
+                f"{path}: could not be written ({error.strerror}). Nothing was left half written. "
+                f"Free some space or choose another folder, then run the same command again."
+            ) from error
+        raise
+    finally:
+        if temporary is not None and temporary.exists():
+            temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write UTF-8 `content` to `path` atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_text_if_changed(path: str | Path, content: str) -> bool:
+    """Write `content` only when the file does not hold it already; return whether it was written."""
+    path = Path(path)
+    if path.exists() and path.read_text() == content:
+        return False
+    write_text(path, content)
+    return True
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def pretty_json(value: Any) -> str:
+    """The form in which edgebench writes JSON for people."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, pretty_json(value))
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        EdgebenchError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise EdgebenchError(f"{path}: no such file.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EdgebenchError(f"{path}: not valid JSON ({error}). Delete it and run the command that made it again.") from error
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any, length: int = 64) -> str:
+    """SHA-256 over the canonical JSON of `value`, cut to `length` hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
