@@ -90,7 +90,7 @@ class Table:
     @cached_property
     def id(self) -> str:
         """Identity of the table: what it shows, of which runs."""
-        return digest({key: value for key, value in self._content().items()}, length=10)
+        return digest(self._content(), length=10)
 
     def _content(self) -> Map:
         experiment = self.experiment

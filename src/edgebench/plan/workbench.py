@@ -172,14 +172,14 @@ class Workbench:
             )
         )
 
-    def write_spec(self, run: Run) -> None:
+    def write_spec(self, run: Run, own_mirror: str | None = None, accepted: bool = False) -> None:
         """Write what the job of a run needs to know, unless it stands there already."""
         spec = run.spec()
         spec["runtime"] = self.config.runtime.model_dump(mode="json")
         if run.stage == "fetch" and run.dataset is not None:
-            own = self.config.mirrors.get(run.dataset["name"])
+            own = own_mirror or self.config.mirrors.get(run.dataset["name"])
             spec["mirrors"] = [*([own] if own else []), *run.dataset["source"]["mirrors"]]
-            spec["accepted"] = run.dataset["gate"] == "none" or run.dataset["name"] in self.config.accept
+            spec["accepted"] = accepted or run.dataset["gate"] == "none" or run.dataset["name"] in self.config.accept
         write_text_if_changed(run.spec_file, pretty_json(spec))
 
     def fetch_run(self, dataset: str) -> Run:
@@ -335,7 +335,13 @@ class _Builder:
     """Turns the settings of one recipe into runs, each once."""
 
     def __init__(
-        self, bench: Workbench, settings: dict[str, Settings], scale_name: str, scale: Scale, seed: int, where: str
+        self,
+        bench: Workbench,
+        settings: dict[str, Settings],
+        scale_name: str,
+        scale: Scale,
+        seed: int,
+        where: str,
     ) -> None:
         self.bench, self.settings, self.scale_name, self.scale = bench, settings, scale_name, scale
         self.seed, self.where = seed, where

@@ -23,7 +23,17 @@ from edgebench.plan.runs import definition_digest
 Map = dict[str, Any]
 
 RECORD = "run.json"
-_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy", "scipy", "scikit-image", "numba")
+_LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "numba",
+)
 
 
 @contextmanager
@@ -92,7 +102,10 @@ def code() -> Map:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(Path(edgebench.__file__).parent), *arguments], capture_output=True, text=True, timeout=20
+            ["git", "-C", str(Path(edgebench.__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

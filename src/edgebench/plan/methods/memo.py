@@ -87,4 +87,7 @@ class MemoPredict(Predict):
         return [f"{self.reveal}{self.steps}", f"g{self.guidance:g}"]
 
 
-SETTINGS: dict[tuple[str, str], type[Settings]] = {("train", "memo"): MemoTrain, ("predict", "memo"): MemoPredict}
+SETTINGS: dict[tuple[str, str], type[Settings]] = {
+    ("train", "memo"): MemoTrain,
+    ("predict", "memo"): MemoPredict,
+}
