@@ -98,7 +98,7 @@ def segmentation_boundaries(segmentations: Sequence[np.ndarray]) -> list[np.ndar
     differs[:, :, :-1] |= labels[:, :, :-1] != labels[:, :, 1:]
     differs[:, :-1, :-1] |= labels[:, :-1, :-1] != labels[:, 1:, 1:]
     # One call for all: an empty row keeps the maps apart, and outside the image counts as empty anyway.
-    count, height, width = differs.shape
+    count, height, width = labels.shape
     spaced = np.zeros((count, height + 1, width), dtype=bool)
     spaced[:, :height] = differs
     thinned = thin(spaced.reshape(count * (height + 1), width)).reshape(spaced.shape)
@@ -117,7 +117,7 @@ def _read_field(path: Path, field: str) -> list[np.ndarray]:
         arrays = [np.asarray(annotator[field][0, 0]) for annotator in content["groundTruth"].ravel()]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(
-            f"{path}: does not hold a BSDS annotation: a cell `groundTruth` of structs with a field `{field}`."
+            f"{path}: holds no BSDS annotation: a cell `groundTruth` of structs with a field `{field}`."
         ) from error
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
