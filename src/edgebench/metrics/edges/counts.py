@@ -1,5 +1,6 @@
 """The counts of one image: matched and total pixels, of the annotators and of the map, per threshold."""
 
+# ruff: noqa: N815 - cntR and its like are the benchmark's own names
 from __future__ import annotations
 
 from collections.abc import Sequence

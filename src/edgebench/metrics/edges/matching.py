@@ -129,7 +129,7 @@ class Matcher:
         return totals
 
 
-def _build_graph(annotators, support, down, right, cost, tie_bits) -> _Graph:  # type: ignore[no-untyped-def]
+def _build_graph(annotators, support, down, right, cost, tie_bits) -> _Graph:
     row_start, row_neighbour, row_cost, row_annotator, column_pixel = _list_pairs(
         np.ascontiguousarray(annotators), np.ascontiguousarray(support), down, right, cost, tie_bits
     )
@@ -149,7 +149,7 @@ def _build_graph(annotators, support, down, right, cost, tie_bits) -> _Graph:  #
 
 
 @njit(cache=True)
-def _list_pairs(annotators, support, down, right, cost, tie_bits):  # type: ignore[no-untyped-def]
+def _list_pairs(annotators, support, down, right, cost, tie_bits):
     """Rows in reading order per annotator, each with the support pixels within reach."""
     n_annotators, height, width = annotators.shape
     n_rows = 0
@@ -205,7 +205,7 @@ def _list_pairs(annotators, support, down, right, cost, tie_bits):  # type: igno
 
 
 @njit(cache=True)
-def _transpose(row_start, row_neighbour, row_cost, n_columns):  # type: ignore[no-untyped-def]
+def _transpose(row_start, row_neighbour, row_cost, n_columns):
     start = np.zeros(n_columns + 1, np.int64)
     for pair in range(row_neighbour.size):
         start[row_neighbour[pair] + 1] += 1
@@ -224,7 +224,7 @@ def _transpose(row_start, row_neighbour, row_cost, n_columns):  # type: ignore[n
 
 
 @njit(cache=True)
-def _match(mask, graph, alone, row_partner, row_price, column_partner, column_price, scratch, pairs):  # type: ignore[no-untyped-def]
+def _match(mask, graph, alone, row_partner, row_price, column_partner, column_price, scratch, pairs):
     """Bring the matching from the last map to this one; count pairs per annotator and explained pixels."""
     displaced = np.empty(row_partner.size, np.int32)
     n_displaced = 0
@@ -277,12 +277,12 @@ def _match(mask, graph, alone, row_partner, row_price, column_partner, column_pr
 
 
 @njit(cache=True)
-def _insert(root, start, neighbour, cost, alone, partner, price, other_partner, other_price, scratch):  # type: ignore[no-untyped-def]
+def _insert(root, start, neighbour, cost, alone, partner, price, other_partner, other_price, scratch):
     """Let one absent node in, at the least total cost.
 
     The node and its kind ("own") are rows or columns, "other" is the opposite kind. The cheapest change is a
-    shortest path that ends at an "other" node without a partner, or at an "own" node that stays alone (perhaps
-    the root itself).
+    shortest path that ends at an "other" node without a partner, or at an "own" node that stays alone
+    (perhaps the root itself).
     """
     heap_key, heap_node, distance, came_from, seen_in, settled, search = scratch
 
@@ -398,7 +398,7 @@ def _insert(root, start, neighbour, cost, alone, partner, price, other_partner, 
 
 
 @njit(cache=True)
-def _add_distances(graph, row_partner, scale, totals):  # type: ignore[no-untyped-def]
+def _add_distances(graph, row_partner, scale, totals):
     for row in range(row_partner.size):
         for pair in range(graph.row_start[row], graph.row_start[row + 1]):
             if graph.row_neighbour[pair] == row_partner[row]:

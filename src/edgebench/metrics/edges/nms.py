@@ -61,7 +61,9 @@ def orientation(image: ArrayLike) -> Float32:
 
 def _gradient(image: Float32) -> tuple[Float32, Float32]:
     """Central differences, one-sided at the borders; 0 along an axis of one pixel."""
-    parts = [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
+    parts = [
+        np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)
+    ]
     return parts[0], parts[1]
 
 
@@ -122,7 +124,7 @@ def dollar_nms(
 
 
 @njit(cache=True)
-def _suppress(image, angle, radius, multiplier):  # type: ignore[no-untyped-def]
+def _suppress(image, angle, radius, multiplier):
     height, width = image.shape
     kept = image.copy()
     for y in range(height):
@@ -141,7 +143,7 @@ def _suppress(image, angle, radius, multiplier):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sample(image, x, y):  # type: ignore[no-untyped-def]
+def _sample(image, x, y):
     """Bilinear sample; coordinates are held inside, a hair before the last pixel."""
     height, width = image.shape
     x = np.float32(max(np.float32(0), min(np.float32(x), np.float32(width - 1.001))))

@@ -34,7 +34,12 @@ def f_measure(recall: ArrayLike, precision: ArrayLike) -> Float:
 def _best_of_curve(thresholds: Float, recall: Float, precision: Float) -> tuple[Float, Float, Float, Float]:
     """Best F, its threshold, recall and precision on curves (m, T), searched between thresholds too."""
     if thresholds.size == 1:
-        return f_measure(recall, precision)[:, 0], np.full(len(recall), thresholds[0]), recall[:, 0], precision[:, 0]
+        return (
+            f_measure(recall, precision)[:, 0],
+            np.full(len(recall), thresholds[0]),
+            recall[:, 0],
+            precision[:, 0],
+        )
     weight = np.linspace(0, 1, _POINTS)
     t, r, p = (
         (curve[..., :-1, None] * (1 - weight) + curve[..., 1:, None] * weight).reshape(*curve.shape[:-1], -1)

@@ -47,7 +47,7 @@ def thin(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 @njit(cache=True)
-def _thin_in_place(pixels, steps, deletable):  # type: ignore[no-untyped-def]
+def _thin_in_place(pixels, steps, deletable):
     """Only pixels beside a deletion can become deletable, so each sub-iteration looks at those alone."""
     count = 0
     for p in range(pixels.size):
