@@ -7,9 +7,11 @@ query, key and value are one fused projection (so that one low-rank adapter span
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
@@ -22,7 +24,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class OffsetEmbeddings(Dinov2Embeddings):
-    """Embeddings that resample positions like the DINOv2 models without registers (`interpolate_offset=0.1`)."""
+    """Embeddings that resample positions like the DINOv2 models without registers: with an offset of 0.1."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         """Positions (1, 1 + h*w, D) for an image of `height` x `width` pixels."""
@@ -32,7 +34,9 @@ class OffsetEmbeddings(Dinov2Embeddings):
         if (rows, columns) == (side, side):
             return positions
         grid = positions[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        grid = F.interpolate(grid, scale_factor=((rows + 0.1) / side, (columns + 0.1) / side), mode="bicubic")
+        grid = functional.interpolate(
+            grid, scale_factor=((rows + 0.1) / side, (columns + 0.1) / side), mode="bicubic"
+        )
         flat = grid.flatten(2).transpose(1, 2).to(positions.dtype)
         return torch.cat((positions[:, :1], flat), dim=1)
 
@@ -46,26 +50,30 @@ class FusedAttention(nn.Module):
         self.qkv = nn.Linear(hidden, 3 * hidden)
         self.proj = nn.Linear(hidden, hidden)
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object) -> tuple[Tensor, None]:
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object
+    ) -> tuple[Tensor, None]:
         """Attend over tokens (B, N, D); the second value stands for the weights that transformers returns."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=attention_mask)
+        attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=attention_mask)
         return self.proj(attended.transpose(1, 2).flatten(2)), None
 
 
 def build_dino(config: DinoConfig) -> Dinov2Model | Dinov2WithRegistersModel:
     """A DINOv2 with random weights, fused projections and the original way of resampling positions."""
-    sizes = dict(
-        hidden_size=config.hidden,
-        num_hidden_layers=config.depth,
-        num_attention_heads=config.heads,
-        image_size=TRAINED_SIZE,
-        patch_size=PATCH,
-        layer_norm_eps=1e-6,
-    )
+    sizes: dict[str, Any] = {
+        "hidden_size": config.hidden,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "image_size": TRAINED_SIZE,
+        "patch_size": PATCH,
+        "layer_norm_eps": 1e-6,
+    }
     model: Dinov2Model | Dinov2WithRegistersModel
     if config.registers:
-        model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=config.registers))
+        model = Dinov2WithRegistersModel(
+            Dinov2WithRegistersConfig(**sizes, num_register_tokens=config.registers)
+        )
     else:
         model = Dinov2Model(Dinov2Config(**sizes))
         model.embeddings = OffsetEmbeddings(model.config)
@@ -77,7 +85,10 @@ def build_dino(config: DinoConfig) -> Dinov2Model | Dinov2WithRegistersModel:
 
 
 class DinoFeatures(nn.Module):
-    """Image (B, 3, H, W) in [0, 1] -> patch features (B, D, h, w) of the last block after the final LayerNorm."""
+    """Image (B, 3, H, W) in [0, 1] -> patch features (B, D, h, w) after the final LayerNorm."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: DinoConfig) -> None:
         super().__init__()
@@ -96,7 +107,7 @@ class DinoFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Features of `image`; the aspect ratio is ignored, as by the authors."""
         size = self.input_size(*image.shape[-2:])
-        resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False)
+        resized = functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
         tokens = self.model((resized - self.mean) / self.std).last_hidden_state
         patches = tokens[:, self.skipped :]
         return patches.transpose(1, 2).unflatten(2, (size[0] // PATCH, size[1] // PATCH))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def region_weights(edges: Tensor, radius: int = 1) -> Tensor:
     """Weights that give the surroundings of the edges as much say as the background.
 
-    The region R is the dilation of the edges by a (2 radius + 1)^2 square. A background pixel weighs 1, one of
-    R weighs H W / (|R| + 1e-4), all divided by their mean. Without any edge the weights are 1.
+    The region R is the dilation of the edges by a (2 radius + 1)^2 square. A background pixel weighs 1,
+    one of R weighs H W / (|R| + 1e-4); all are divided by their mean. Without any edge the weights are 1.
 
     Args:
         edges: Ground truth (B, H, W), non-zero on edges; all of it, masked or not.
@@ -21,7 +21,7 @@ def region_weights(edges: Tensor, radius: int = 1) -> Tensor:
         (B, H, W) float32 with mean 1 per sample. Source: the authors' code ("focal_xentropy").
     """
     binary = (edges > 0).float()
-    region = F.max_pool2d(binary[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
+    region = functional.max_pool2d(binary[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
     size = region.sum((1, 2), keepdim=True)
     strength = region[0].numel() / (size + 1e-4)
     weights = torch.where(region > 0, strength, torch.ones_like(region))
@@ -52,7 +52,7 @@ def masked_cross_entropy(
     Returns:
         Scalar. Source: paper, training objective; the weights are those of the authors' code.
     """
-    entropy = F.cross_entropy(logits.float(), edges.long(), reduction="none")
+    entropy = functional.cross_entropy(logits.float(), edges.long(), reduction="none")
     weights = masked.float() if pixel_weights is None else masked * pixel_weights
     per_sample = (entropy * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-12)
     return (per_sample if sample_weights is None else per_sample * sample_weights).mean()

@@ -35,7 +35,9 @@ def logit_normal_ratio(count: int, generator: torch.Generator) -> Tensor:
 
 
 def truncated_linear_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """Mask ratios (count,) that favour small ones: density max(1.7 - x / 0.6, 0.7), times 1.01, cut to [0.001, 1].
+    """Mask ratios (count,) that favour small ones: density max(1.7 - x / 0.6, 0.7) on [0, 1].
+
+    Then times 1.01 and cut to [0.001, 1].
 
     Source: the authors' code, in no released configuration.
     """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgebench.methods.memo.dino import DinoFeatures
 from edgebench.methods.memo.presets import NetworkConfig
@@ -16,7 +18,7 @@ MASK = CLASSES
 
 
 class MemoNetwork(nn.Module):
-    """A UNet over embedded edge tokens and the image, told the share of masked pixels in place of a time step.
+    """A UNet over embedded edge tokens and the image, told the masked share in place of a time step.
 
     The image enters twice: its pixels beside the embedded tokens, and its DINOv2 features, which are added
     to the output of the UNet's middle block.
@@ -28,7 +30,7 @@ class MemoNetwork(nn.Module):
         levels = len(config.channels)
         self.embedder = nn.Embedding(CLASSES + 1, config.embedding)
         self.pre_conv = nn.Conv2d(config.embedding + 3, config.embedding, 3, padding=1)
-        self.unet = UNet2DModel(
+        self.unet: Any = UNet2DModel(
             in_channels=config.embedding,
             out_channels=CLASSES,
             down_block_types=("DownBlock2D",) * levels,
@@ -49,15 +51,14 @@ class MemoNetwork(nn.Module):
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Trade time for memory in training: activations are computed again in the backward pass."""
-        if enabled:
-            self.unet.enable_gradient_checkpointing()
-        else:
+        if not enabled:
             self.unet.disable_gradient_checkpointing()
-        if self.dino is not None:
-            if enabled:
-                self.dino.model.gradient_checkpointing_enable()
-            else:
+            if self.dino is not None:
                 self.dino.model.gradient_checkpointing_disable()
+            return
+        self.unet.enable_gradient_checkpointing()
+        if self.dino is not None and any(parameter.requires_grad for parameter in self.dino.parameters()):
+            self.dino.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def encode(self, image: Tensor) -> Tensor | None:
         """DINOv2 features of `image` (B, 3, H, W) in [0, 1], mapped to the UNet's width.
@@ -94,7 +95,9 @@ class MemoNetwork(nn.Module):
             skips.extend(outputs)
         hidden = unet.mid_block(hidden, time)
         if features is not None:
-            hidden = hidden + F.interpolate(features, size=hidden.shape[-2:], mode="bilinear", align_corners=False)
+            hidden = hidden + functional.interpolate(
+                features, size=hidden.shape[-2:], mode="bilinear", align_corners=False
+            )
         for block in unet.up_blocks:
             count = len(block.resnets)
             hidden = block(hidden, tuple(skips[-count:]), time)

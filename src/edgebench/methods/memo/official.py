@@ -26,7 +26,7 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 
 def our_name(official: str) -> str:
-    """Our name of the authors' parameter `official`; adapters (`X.lora_A.unet_lora.weight`) follow their layer.
+    """Our name of the authors' parameter `official`; adapters (`X.lora_A.unet_lora.weight`) follow.
 
     Raises:
         KeyError: the authors' network has no such parameter.

@@ -16,7 +16,7 @@ class DinoConfig:
         hidden: Width of a token.
         depth: Transformer blocks.
         heads: Attention heads.
-        registers: Register tokens; 0 is the model without them, which also resamples its positions differently.
+        registers: Register tokens; 0 is the model without, which also resamples its positions differently.
         size: What the image is resized to (height, width), or "adaptive": the largest multiples of 14 that
             fit into the image.
     """
@@ -71,8 +71,8 @@ class NetworkConfig:
             return NetworkConfig(**{**rest, "channels": tuple(rest["channels"])}, dino=dino)
         except (TypeError, KeyError) as error:
             raise ConfigError(
-                f"MEMO network configuration {values}: {error}. Expected the keys embedding, channels, layers, "
-                f"groups and dino."
+                f"MEMO network configuration {values}: {error}. Expected the keys embedding, channels, "
+                f"layers, groups and dino."
             ) from error
 
 
