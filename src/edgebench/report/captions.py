@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgebench.report.claims import explain
+from edgebench.report.collect import TableSpec
 from edgebench.report.tables import Table, facts, warning
 
 FIGURES = {
@@ -29,11 +30,12 @@ def table_caption(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def figure_caption(table: Table, figure: str) -> str:
+def figure_caption(spec: TableSpec, figure: str) -> str:
     """What the figure shows, and at which scale."""
-    text = " ".join(filter(None, [warning(table.spec)]))
-    parts = [f"**{_rst(table.spec.title)}**", FIGURES[figure], f"Scale {table.spec.scale}: {_rst(table.spec.scale_title)}"]
-    return "\n\n".join([*parts, *([f"*{_rst(text)}*"] if text else [])]) + "\n"
+    parts = [f"**{_rst(spec.title)}**", FIGURES[figure], f"Scale {spec.scale}: {_rst(spec.scale_title)}"]
+    if text := warning(spec):
+        parts.append(f"*{_rst(text)}*")
+    return "\n\n".join(parts) + "\n"
 
 
 def _rst(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from edgebench.errors import ConfigError, DataError
@@ -102,11 +103,17 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
             evaluations = [run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations]
             if evaluations:
                 _curve(panel, evaluations, row.label, index)
-        panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", title=protocol, aspect="equal")
+        panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
+        panel.set_title(_protocol_title(collected, protocol))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
     _title(figure, collected.spec)
     return figure
+
+
+def _protocol_title(collected: Collected, name: str) -> str:
+    title: str = next(each.protocol.get("title", name) for each in collected.evaluations() if each.name == name)
+    return title
 
 
 def _iso_f(axes: Axes) -> None:
@@ -239,6 +246,8 @@ def quality_against_time(collected: Collected, root: Path) -> Figure:
     rows = [row for row in collected.rows if row.values(SECONDS)]
     if not rows or not columns:
         raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
+    seconds = [second for row in rows for second in row.values(SECONDS)]
+    fastest, slowest = min(seconds), max(seconds)
     bootstrap = Bootstrap()
     figure = Figure(figsize=(3.9 * len(columns) + 2.2, 3.8), layout="constrained")
     panels = figure.subplots(1, len(columns), squeeze=False)[0]
@@ -247,6 +256,10 @@ def quality_against_time(collected: Collected, root: Path) -> Figure:
             if row.values(column):
                 _point(panel, row, column, index, bootstrap)
         panel.set(xscale="log", xlabel="Seconds per image", title=column_title(column))
+        panel.margins(x=0.1)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if slowest < 30 * fastest else (1,)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(color="0.92", linewidth=0.7)
         panel.set_axisbelow(True)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def write_row(root: Path, name: str, seed: int, quality: float, crispness: float
     )
     evaluations = {}
     for protocol, prefix, drop in (("bsds_seval", "seval", 0.0), ("bsds_ceval", "ceval", 0.05)):
-        counts = random_counts(quality - drop, seed + len(name))
+        counts = random_counts(quality - drop, seed + zlib.crc32(name.encode()))
         folder = f"results/runs/{protocol}/{name}-s{seed}"
         write_json(root / folder / "run.json", {"id": f"{prefix}-{name}-{seed}"})
         pooled = {key: value.sum(0) for key, value in counts.items()}
@@ -80,7 +81,7 @@ def write_row(root: Path, name: str, seed: int, quality: float, crispness: float
         np.savez(root / folder / "counts.npz", ids=np.array(IDS), thresholds=THRESHOLDS, **counts)  # type: ignore[arg-type]
         evaluations[protocol] = folder
     folder = f"results/runs/crispness/{name}-s{seed}"
-    values = np.clip(np.random.default_rng(seed + len(name)).normal(crispness, 0.05, N), 0, 1)
+    values = np.clip(np.random.default_rng(seed + zlib.crc32(name.encode())).normal(crispness, 0.05, N), 0, 1)
     write_json(root / folder / "run.json", {"id": f"ac-{name}-{seed}"})
     write_json(
         root / folder / "scores.json",
