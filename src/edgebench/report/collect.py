@@ -1,0 +1,254 @@
+"""From a table's plan to the numbers that its runs left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from edgebench.errors import ConfigError, DataError
+from edgebench.files import read_json
+
+SECONDS = "seconds_per_image"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What the plan says about one table; rows are as in the plan file."""
+
+    id: str
+    title: str
+    paper: str
+    table: str
+    scale: str
+    scale_title: str
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    seeds: list[int]
+    stand_ins: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    claims: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the numbers may be held against the printed ones: the paper's scale on the paper's data."""
+        return self.scale == "paper" and not self.stand_ins
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One finished evaluate run.
+
+    Attributes:
+        name: Protocol.
+        folder: The run's folder.
+        run_id: Its id.
+        version: Version of the metric.
+        protocol: Settings of the protocol.
+        columns: Value by column.
+        scores: Scores in full (thresholds, precision, recall).
+        n_images: Number of images scored.
+    """
+
+    name: str
+    folder: Path
+    run_id: str
+    version: int
+    protocol: dict[str, Any]
+    columns: dict[str, float]
+    scores: dict[str, Any]
+    n_images: int
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """The runs of one row for one seed.
+
+    Attributes:
+        seed: Seed of the chain of runs.
+        predict: Folder of the predict run.
+        record: Its `run.json`.
+        dataset: `folder`, `layout`, `split`, `limit` of the data predicted on, or None.
+        evaluations: By protocol.
+    """
+
+    seed: int
+    predict: Path
+    record: dict[str, Any]
+    dataset: dict[str, Any] | None
+    evaluations: dict[str, Evaluation]
+
+    def evaluation_of(self, column: str) -> Evaluation | None:
+        """The evaluation that gives `column`."""
+        return next((each for each in self.evaluations.values() if column in each.columns), None)
+
+    def value(self, column: str) -> float | None:
+        """The number of `column`; seconds per image come from the predict run's record."""
+        if column == SECONDS:
+            seconds = self.record.get(SECONDS)
+            return None if seconds is None else float(seconds)
+        evaluation = self.evaluation_of(column)
+        return None if evaluation is None else evaluation.columns[column]
+
+    def n_images(self, column: str) -> int | None:
+        """Number of images behind `column`."""
+        evaluation = self.evaluation_of(column)
+        return evaluation.n_images if evaluation else self.record.get("n_images")
+
+    def expected_images(self) -> int | None:
+        """Number of images that should have been scored, as far as the plan or the predict run says."""
+        dataset = self.dataset or {}
+        expected: int | None = dataset.get("images") or self.record.get("n_images")
+        limit = dataset.get("limit")
+        return min(expected, limit) if expected and limit else expected or limit
+
+    def run_ids(self, column: str) -> list[str]:
+        """Ids of the predict run and of the evaluation behind `column`."""
+        evaluation = self.evaluation_of(column)
+        return [self.record["id"], *([evaluation.run_id] if evaluation else [])]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table with everything its runs recorded."""
+
+    key: str
+    label: str
+    published: dict[str, float]
+    published_only: bool
+    runs: list[SeedRun]
+
+    @property
+    def distinct_runs(self) -> list[SeedRun]:
+        """The runs without those that several seeds share because nothing in them is random."""
+        return list({run.predict: run for run in reversed(self.runs)}.values())[::-1]
+
+    def values(self, column: str) -> list[float]:
+        """Values of `column`, one per distinct run that has it."""
+        found = [run.value(column) for run in self.distinct_runs]
+        return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A table's plan and its rows."""
+
+    spec: TableSpec
+    rows: list[Row]
+
+    def row(self, key: str) -> Row:
+        """The row called `key`."""
+        return next(row for row in self.rows if row.key == key)
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation behind the table, in row order."""
+        return [each for row in self.rows for run in row.runs for each in run.evaluations.values()]
+
+
+def read_spec(path: str | Path) -> TableSpec:
+    """Read a table's plan file.
+
+    Raises:
+        EdgebenchError: it is missing or not JSON.
+        ConfigError: a key is missing.
+    """
+    content = read_json(path)
+    known = {each.name for each in fields(TableSpec)}
+    try:
+        return TableSpec(**{key: value for key, value in content.items() if key in known})
+    except TypeError as error:
+        raise ConfigError(f"{path}: not the plan of a table ({error}). Delete it and plan again.") from None
+
+
+def collect(spec_path: str | Path, root: str | Path = ".") -> Collected:
+    """Read a table's plan and the runs it names.
+
+    Args:
+        spec_path: The table's plan file.
+        root: Folder that the plan's run folders are relative to.
+
+    Raises:
+        DataError: a run is missing or damaged, a column has two sources, or the rows were scored by
+            different versions of a metric.
+    """
+    spec = read_spec(spec_path)
+    rows = [
+        Row(
+            key=row["key"],
+            label=row["label"],
+            published={k: v for k, v in (row.get("published") or {}).items() if v is not None},
+            published_only=bool(row.get("published_only")),
+            runs=[_seed_run(run, row["key"], spec, Path(root)) for run in row.get("runs") or []],
+        )
+        for row in spec.rows
+    ]
+    collected = Collected(spec, rows)
+    _check_versions(collected)
+    return collected
+
+
+def _seed_run(run: Mapping[str, Any], row: str, spec: TableSpec, root: Path) -> SeedRun:
+    needed_by = f"row '{row}' (seed {run['seed']}) of table '{spec.table}' at scale {spec.scale}"
+    record = _read(root / run["predict"], "run.json", root, needed_by)
+    evaluations = {
+        name: _evaluation(name, root / folder, root, needed_by) for name, folder in run["evaluations"].items()
+    }
+    source: dict[str, Evaluation] = {}
+    for each in evaluations.values():
+        for column in each.columns:
+            if column in source:
+                raise DataError(
+                    f"{needed_by}: column '{column}' is given by two evaluations, {source[column].folder} and "
+                    f"{each.folder}. Give the protocols different column names."
+                )
+            source[column] = each
+    return SeedRun(int(run["seed"]), root / run["predict"], record, run.get("dataset"), evaluations)
+
+
+def _evaluation(name: str, folder: Path, root: Path, needed_by: str) -> Evaluation:
+    record = _read(folder, "run.json", root, needed_by)
+    scores = _read(folder, "scores.json", root, needed_by)
+    try:
+        return Evaluation(
+            name=name,
+            folder=folder,
+            run_id=record["id"],
+            version=scores["version"],
+            protocol=scores["protocol"],
+            columns={key: float(value) for key, value in scores["columns"].items()},
+            scores=scores.get("scores") or {},
+            n_images=int(scores["n_images"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder}/scores.json: not the scores of an evaluate run ({error!r}). "
+            f"Delete the folder and run: snakemake {_target(folder, root)}"
+        ) from None
+
+
+def _read(folder: Path, name: str, root: Path, needed_by: str) -> dict[str, Any]:
+    if not (folder / name).is_file():
+        raise DataError(
+            f"{folder / name}: missing; {needed_by} needs it. Make it with: snakemake {_target(folder, root)}"
+        )
+    content: dict[str, Any] = read_json(folder / name)
+    return content
+
+
+def _target(folder: Path, root: Path) -> str:
+    return (folder.relative_to(root) / "run.json").as_posix()
+
+
+def _check_versions(collected: Collected) -> None:
+    first: dict[str, Evaluation] = {}
+    for each in collected.evaluations():
+        other = first.setdefault(each.name, each)
+        if other.version != each.version:
+            raise DataError(
+                f"table '{collected.spec.table}': protocol '{each.name}' was scored by version {other.version} "
+                f"in {other.folder} and by version {each.version} in {each.folder}; such numbers do not belong "
+                f"in one table. Score the older one again: delete its folder and run snakemake once more."
+            )

@@ -1,0 +1,211 @@
+"""What runs would cost before they are started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Spec = Mapping[str, Any]
+Basis = Literal["measured", "declared", "measured and declared", ""]
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run would cost, and where that number comes from."""
+
+    hours: float
+    gpu_hours: float
+    disk_mb: float
+    vram_gb: float
+    basis: Literal["measured", "declared"]
+
+
+@dataclass(frozen=True)
+class RoleCost:
+    """The runs of one role; hours and disk count the runs still to do.
+
+    Attributes:
+        role: What the runs are for (`pretrain`, `predict`, ...).
+        to_do: Runs without a record.
+        done: Runs with one.
+        hours: Run time added up, as if one run followed the other.
+        gpu_hours: Run time times GPUs.
+        disk_mb: What the runs leave on disk, MB.
+        vram_gb: Largest GPU memory any of them needs, GiB.
+        basis: Where the hours come from; empty when nothing is left to do.
+    """
+
+    role: str
+    to_do: int
+    done: int
+    hours: float
+    gpu_hours: float
+    disk_mb: float
+    vram_gb: float
+    basis: Basis
+
+
+@dataclass(frozen=True)
+class DatasetTerms:
+    """A data set that the runs need."""
+
+    name: str
+    title: str
+    licence: str
+    terms: str
+    megabytes: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a list of runs: by role, in the order the roles first appear, and the data sets."""
+
+    roles: list[RoleCost]
+    datasets: list[DatasetTerms]
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU-hours of everything still to do."""
+        return sum(role.gpu_hours for role in self.roles)
+
+    @property
+    def hours(self) -> float:
+        """Run time of everything still to do, one run after the other."""
+        return sum(role.hours for role in self.roles)
+
+    @property
+    def disk_mb(self) -> float:
+        """What everything still to do leaves on disk, MB, without downloads."""
+        return sum(role.disk_mb for role in self.roles)
+
+
+def estimate(specs: Iterable[Spec], records: Sequence[Spec]) -> Estimate:
+    """Cost of `specs`, each id counted once.
+
+    Args:
+        specs: Run specs of the plan.
+        records: `run.json` of finished runs, on this machine or pulled. A run whose id is among them is done;
+            the others are what the cost of similar runs is measured on.
+    """
+    unique = {spec["id"]: spec for spec in specs}
+    finished = {record["id"] for record in records}
+    by_role: dict[str, list[Spec]] = {}
+    for spec in unique.values():
+        by_role.setdefault(spec["role"], []).append(spec)
+    return Estimate(
+        roles=[_role(role, runs, finished, records) for role, runs in by_role.items()],
+        datasets=_datasets(unique.values()),
+    )
+
+
+def _role(role: str, specs: list[Spec], finished: set[str], records: Sequence[Spec]) -> RoleCost:
+    costs = [run_cost(spec, records) for spec in specs if spec["id"] not in finished]
+    bases = sorted({cost.basis for cost in costs}, reverse=True)
+    return RoleCost(
+        role=role,
+        to_do=len(costs),
+        done=len(specs) - len(costs),
+        hours=sum(cost.hours for cost in costs),
+        gpu_hours=sum(cost.gpu_hours for cost in costs),
+        disk_mb=sum(cost.disk_mb for cost in costs),
+        vram_gb=max((cost.vram_gb for cost in costs), default=0.0),
+        basis=" and ".join(bases),  # type: ignore[arg-type]
+    )
+
+
+def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
+    """Cost of one run: measured when a record of the same role, method and scale exists, else as declared.
+
+    A measured cost is the median over those records, scaled by the work: samples seen (steps x batch x
+    accumulation) for training, images for the rest.
+    """
+    resources = spec.get("resources") or {}
+    alike = [record for record in records if _kind(record) == _kind(spec) and record.get("seconds") is not None]
+    disk, vram = float(resources.get("disk_mb", 0)), float(resources.get("vram_gb", 0))
+    if not alike:
+        hours = float(resources.get("minutes", 0)) / 60
+        return RunCost(hours, hours * resources.get("gpus", 0), disk, vram, "declared")
+    factors = [_ratio(work(spec), work(record)) for record in alike]
+    seconds = median(record["seconds"] * factor for record, factor in zip(alike, factors, strict=True))
+    gpu_seconds = median(
+        (record.get("gpu_seconds") or 0) * factor for record, factor in zip(alike, factors, strict=True)
+    )
+    return RunCost(seconds / 3600, gpu_seconds / 3600, disk, vram, "measured")
+
+
+def _kind(run: Spec) -> tuple[Any, ...]:
+    return run.get("stage"), run.get("role"), (run.get("settings") or {}).get("method"), run.get("scale")
+
+
+def work(run: Spec) -> float | None:
+    """How much a run has to do: samples for training, images otherwise; None when neither is known."""
+    settings = run.get("settings") or {}
+    if run.get("stage") == "train" and settings.get("steps"):
+        return float(settings["steps"] * settings.get("batch", 1) * settings.get("accumulate", 1))
+    if run.get("n_images"):
+        return float(run["n_images"])
+    images = ((run.get("dataset") or {}).get("images") or {}).get(settings.get("split"))
+    known = [count for count in (images, settings.get("limit")) if count]
+    return float(min(known)) if known else None
+
+
+def _ratio(mine: float | None, theirs: float | None) -> float:
+    return mine / theirs if mine and theirs else 1.0
+
+
+def _datasets(specs: Iterable[Spec]) -> list[DatasetTerms]:
+    definitions = {spec["dataset"]["name"]: spec["dataset"] for spec in specs if spec.get("dataset")}
+    return [
+        DatasetTerms(
+            name=name,
+            title=each.get("title", name),
+            licence=each.get("licence", "not stated"),
+            terms=each.get("terms", "not stated"),
+            megabytes=each["bytes"] / 1e6 if each.get("bytes") else None,
+        )
+        for name, each in definitions.items()
+    ]
+
+
+def render(estimated: Estimate) -> RenderableType:
+    """The estimate as tables for the terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    costs = Table(title="Runs", title_justify="left")
+    costs.add_column("role")
+    for name in ("to do", "done", "hours", "GPU-hours", "GPU memory", "disk"):
+        costs.add_column(name, justify="right")
+    costs.add_column("basis")
+    for role in estimated.roles:
+        costs.add_row(
+            Text(role.role), str(role.to_do), str(role.done), _hours(role.hours), _hours(role.gpu_hours),
+            f"{role.vram_gb:.0f} GiB" if role.vram_gb else "–", megabytes(role.disk_mb), role.basis or "–",
+        )  # fmt: skip
+    costs.add_section()
+    costs.add_row(
+        "all", str(sum(role.to_do for role in estimated.roles)), str(sum(role.done for role in estimated.roles)),
+        _hours(estimated.hours), _hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
+    )  # fmt: skip
+    data = Table(title="Data sets", title_justify="left")
+    for name in ("name", "title", "download", "licence", "terms"):
+        data.add_column(name)
+    for each in estimated.datasets:
+        size = megabytes(each.megabytes) if each.megabytes is not None else "–"
+        data.add_row(*map(Text, (each.name, each.title, size, each.licence, each.terms)))
+    return Group(costs, data)
+
+
+def _hours(hours: float) -> str:
+    return "–" if hours == 0 else f"{hours:.3f}" if hours < 0.1 else f"{hours:.1f}"
+
+
+def megabytes(size: float) -> str:
+    """A size in MB in the unit that people would use."""
+    return f"{size / 1e6:.1f} TB" if size >= 1e6 else f"{size / 1e3:.1f} GB" if size >= 1e3 else f"{size:.0f} MB"

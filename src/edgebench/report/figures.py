@@ -1,0 +1,278 @@
+"""Figures of the same runs as the tables."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from edgebench.errors import ConfigError, DataError
+from edgebench.files import atomic_path
+from edgebench.plan.reading import nearest
+from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
+from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, TableSpec, collect
+from edgebench.report.tables import column_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito, Color universal design (2008), without the yellow that vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
+GRID_IMAGES = 4
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "svg.hashsalt": "edgebench",
+}
+
+
+def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str | Path = ".") -> list[Path]:
+    """Draw one figure of a table; writes `<base>.png` and, for plots, `<base>.svg`; returns their paths.
+
+    The same runs give the same bytes.
+
+    Args:
+        spec_path: The table's plan file.
+        name: `precision_recall`, `image_grid` or `quality_against_time`.
+        base: Path of the figure without its suffix.
+        root: Folder that the plan's run folders are relative to.
+
+    Raises:
+        ConfigError: there is no such figure.
+        DataError: a run is missing or damaged, or no row has what the figure shows.
+    """
+    draw = {
+        "precision_recall": precision_recall,
+        "image_grid": image_grid,
+        "quality_against_time": quality_against_time,
+    }
+    if name not in draw:
+        raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
+    with matplotlib.rc_context(STYLE):
+        figure = draw[name](collect(spec_path, root), Path(root))
+        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
+        for path in paths:
+            metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
+    return paths
+
+
+def _title(figure: Figure, spec: TableSpec) -> None:
+    small = "" if spec.comparable else "; not comparable with the published numbers"
+    below = textwrap.fill(f"scale {spec.scale}: {spec.scale_title}{small}", 110)
+    figure.suptitle(f"{spec.title}\n{below}", fontsize=10)
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+# Precision against recall -------------------------------------------------------------------------------------
+
+
+def precision_recall(collected: Collected, root: Path) -> Figure:
+    """Precision against recall of every row, one panel per protocol that counts edges, counts added over seeds.
+
+    Raises:
+        DataError: no row was scored by such a protocol.
+    """
+    rows = [row for row in collected.rows if row.runs]
+    protocols = list(
+        dict.fromkeys(each.name for each in collected.evaluations() if (each.folder / "counts.npz").is_file())
+    )
+    if not protocols:
+        raise DataError(f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw.")
+    figure = Figure(figsize=(4.6 * len(protocols) + 2.2, 4.4), layout="constrained")
+    axes = figure.subplots(1, len(protocols), squeeze=False)[0]
+    for panel, protocol in zip(axes, protocols, strict=True):
+        _iso_f(panel)
+        for index, row in enumerate(rows):
+            evaluations = [run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations]
+            if evaluations:
+                _curve(panel, evaluations, row.label, index)
+        panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
+        panel.set_title(_protocol_title(collected, protocol))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
+    _title(figure, collected.spec)
+    return figure
+
+
+def _protocol_title(collected: Collected, name: str) -> str:
+    title: str = next(each.protocol.get("title", name) for each in collected.evaluations() if each.name == name)
+    return title
+
+
+def _iso_f(axes: Axes) -> None:
+    for f in np.arange(1, 10) / 10:
+        recall = np.linspace(f / (2 - f), 1, 200)
+        axes.plot(recall, f * recall / (2 * recall - f), color="0.85", linewidth=0.7, zorder=0)
+        axes.annotate(
+            f"{f:.1f}", (1, f / (2 - f)), xytext=(2, 0), textcoords="offset points",
+            fontsize=6.5, color="0.55", va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
+    """Precision and recall (T,) of counts added over the images of all `evaluations`; empty points left out."""
+    totals = np.sum([[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0)
+    cntR, sumR, cntP, sumP = totals
+    found = sumP > 0
+    return cntP[found] / sumP[found], cntR[found] / np.maximum(sumR[found], 1)
+
+
+def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int) -> None:
+    P, R = pooled_curve(evaluations)
+    axes.plot(R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label)
+    ods = [each.scores["ods"] for each in evaluations if "ods" in each.scores]
+    if ods:
+        recall, precision = (np.mean([each[name] for each in ods]) for name in ("recall", "precision"))
+        axes.plot(recall, precision, "o", color=_colour(index), markersize=5, markeredgecolor="white")
+
+
+# Images -------------------------------------------------------------------------------------------------------
+
+
+def choose_ids(ids: Sequence[str], count: int = GRID_IMAGES) -> list[str]:
+    """`count` of `ids`, evenly spaced, so that nobody picks the flattering ones."""
+    ordered = sorted(ids)
+    at = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    return [ordered[k] for k in at]
+
+
+def image_grid(collected: Collected, root: Path) -> Figure:
+    """Input, mean of the annotators, and each row's map (first seed) for a few images; dark is edge.
+
+    Raises:
+        DataError: no row names its data set, or the rows have no image in common.
+    """
+    from edgebench.data.adapters import open_dataset
+
+    rows = [row for row in collected.rows if row.runs and row.runs[0].dataset]
+    if not rows:
+        raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
+    where = rows[0].runs[0].dataset or {}
+    rows = [row for row in rows if row.runs[0].dataset == where]
+    dataset = open_dataset(where["layout"], root / where["folder"], where["split"])
+    common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
+    if not common:
+        raise DataError(
+            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in every "
+            f"row, for example in {rows[0].runs[0].predict / 'maps'}."
+        )
+    ids = choose_ids(list(common))
+    panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
+    try:
+        annotators = [1 - np.mean(np.stack(dataset.boundaries(each)), axis=0) for each in ids]
+        panels.append(("Annotators", annotators))
+    except DataError:
+        pass  # a folder of one's own images has no annotators, and the maps are still worth seeing
+    panels += [(row.label, [1 - _read_map(row, each) for each in ids]) for row in rows]
+    return draw_grid(panels, ids, collected.spec)
+
+
+def _map_ids(row: Row) -> set[str]:
+    return {path.stem for path in (row.runs[0].predict / "maps").glob("*.png")}
+
+
+def _read_map(row: Row, image: str) -> Floats:
+    from PIL import Image
+
+    path = row.runs[0].predict / "maps" / f"{image}.png"
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("L"), dtype=np.float64) / 255
+    except OSError as error:
+        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
+
+
+def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec) -> Figure:
+    """A grid of images: methods side by side, or below one another when there are many.
+
+    Args:
+        panels: Title and one image per id: uint8 (H, W, 3), or float (H, W) in [0, 1] shown as grey.
+        ids: Names of the images.
+        spec: The table's plan, for the title.
+    """
+    across = len(panels) <= 8
+    rows, columns = (len(ids), len(panels)) if across else (len(panels), len(ids))
+    height, width = np.mean([image.shape[:2] for image in panels[0][1]], axis=0)
+    side = 1.7
+    figure = Figure(figsize=(side * columns + 0.9, side * height / width * rows + 0.9), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for p, (title, images) in enumerate(panels):
+        for k, (name, image) in enumerate(zip(ids, images, strict=True)):
+            axes = grid[k, p] if across else grid[p, k]
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1 if image.dtype != np.uint8 else 255)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(visible=True, linewidth=0.4, color="0.7")
+            top, left = (title, name) if across else (name, title)
+            if (k if across else p) == 0:
+                axes.set_title(textwrap.fill(top, 18), fontsize=8)
+            if (p if across else k) == 0:
+                axes.set_ylabel(textwrap.fill(left, 16), fontsize=8, rotation=0, ha="right", va="center")
+    _title(figure, spec)
+    return figure
+
+
+# Quality against time -----------------------------------------------------------------------------------------
+
+
+def quality_against_time(collected: Collected, root: Path) -> Figure:
+    """Crispness and F against seconds per image, with 95 % bootstrap intervals over images.
+
+    F is CEval ODS when it was measured, because crisp maps are what the time is spent on; otherwise the first
+    ODS of the table.
+
+    Raises:
+        DataError: no row has a time and one of the two.
+    """
+    measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
+    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
+    columns = [column for column in ("ac", *f[:1]) if column in measured]
+    rows = [row for row in collected.rows if row.values(SECONDS)]
+    if not rows or not columns:
+        raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
+    seconds = [second for row in rows for second in row.values(SECONDS)]
+    fastest, slowest = min(seconds), max(seconds)
+    bootstrap = Bootstrap()
+    figure = Figure(figsize=(3.9 * len(columns) + 2.2, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    for panel, column in zip(panels, columns, strict=True):
+        for index, row in enumerate(rows):
+            if row.values(column):
+                _point(panel, row, column, index, bootstrap)
+        panel.set(xscale="log", xlabel="Seconds per image", title=column_title(column))
+        panel.margins(x=0.1)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if slowest < 30 * fastest else (1,)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.grid(color="0.92", linewidth=0.7)
+        panel.set_axisbelow(True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
+    _title(figure, collected.spec)
+    return figure
+
+
+def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) -> None:
+    seconds, value = np.mean(row.values(SECONDS)), np.mean(row.values(column))
+    resampled = bootstrap.row(row, column)
+    colour = _colour(index)
+    if resampled:
+        axes.plot([seconds, seconds], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
+    marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
+    axes.plot(seconds, value, marker, color=colour, markersize=6, label=row.label, linestyle="none")

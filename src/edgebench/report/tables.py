@@ -1,0 +1,249 @@
+"""Tables: the printed number beside the reproduced one, with what it takes to judge the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgebench.report.bootstrap import RESAMPLES, Bootstrap, interval
+from edgebench.report.claims import Checked, check_claims
+from edgebench.report.collect import SECONDS, Collected, Row, TableSpec, collect
+
+Verdict = Literal["match", "differs", "incomplete", ""]
+
+SMALLEST_TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of one row.
+
+    Attributes:
+        row: Key of the row.
+        column: Name of the column.
+        value: Mean over seeds; None when no run gave it.
+        spread: Standard deviation over seeds; None with one seed or without randomness.
+        low: Lower end of the 95 % bootstrap interval over images; None without per-image numbers.
+        high: Its upper end.
+        n_images: Images behind the number; the fewest of all seeds.
+        seeds: Seeds behind the number.
+        published: What the paper prints.
+        difference: Reproduced minus published.
+        verdict: See `verdict`.
+        run_ids: Predict and evaluate runs behind the number.
+    """
+
+    row: str
+    column: str
+    value: float | None = None
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n_images: int | None = None
+    seeds: tuple[int, ...] = ()
+    published: float | None = None
+    difference: float | None = None
+    verdict: Verdict = ""
+    run_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table.
+
+    Attributes:
+        collected: The plan and what the runs recorded.
+        cells: By row key and column, for every row and column.
+        claims: Checked claims.
+    """
+
+    collected: Collected
+    cells: dict[tuple[str, str], Cell]
+    claims: list[Checked]
+
+    @property
+    def spec(self) -> TableSpec:
+        """What the plan says about the table."""
+        return self.collected.spec
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows in order."""
+        return self.collected.rows
+
+    def has_published(self, column: str) -> bool:
+        """Whether the paper prints any number for `column`."""
+        return any(self.cells[row.key, column].published is not None for row in self.rows)
+
+
+def build_table(spec_path: str | Path, root: str | Path = ".") -> Table:
+    """Make a table of finished runs.
+
+    Args:
+        spec_path: The table's plan file.
+        root: Folder that the plan's run folders are relative to.
+
+    Raises:
+        DataError: a run is missing or damaged, or metric versions are mixed.
+        ConfigError: a claim names an unknown row or column.
+    """
+    collected = collect(spec_path, root)
+    bootstrap = Bootstrap()
+    claims = check_claims(collected, bootstrap)
+    cells = {
+        (row.key, column): _cell(row, column, collected.spec, bootstrap)
+        for row in collected.rows
+        for column in collected.spec.columns
+    }
+    return Table(collected, cells, claims)
+
+
+def _cell(row: Row, column: str, spec: TableSpec, bootstrap: Bootstrap) -> Cell:
+    published = row.published.get(column)
+    values = row.values(column)
+    if not values:
+        missing = spec.comparable and published is not None and not row.published_only
+        return Cell(row.key, column, published=published, verdict="incomplete" if missing else "")
+    value = float(np.mean(values))
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    resampled = bootstrap.row(row, column)
+    low, high = interval(resampled[1]) if resampled else (None, None)
+    counted = [n for run in row.runs if (n := run.n_images(column)) is not None]
+    return Cell(
+        row=row.key,
+        column=column,
+        value=value,
+        spread=spread,
+        low=low,
+        high=high,
+        n_images=min(counted) if counted else None,
+        seeds=tuple(run.seed for run in row.runs),
+        published=published,
+        difference=value - published if published is not None else None,
+        verdict=verdict(value, spread, published, column, spec, complete=_complete(row, column, spec)),
+        run_ids=tuple(dict.fromkeys(each for run in row.runs for each in run.run_ids(column))),
+    )
+
+
+def verdict(
+    value: float, spread: float | None, published: float | None, column: str, spec: TableSpec, *, complete: bool
+) -> Verdict:
+    """Whether a reproduced number is the printed one; only at scale `paper` and never for times.
+
+    `match` when they differ by at most 0.005, 0.5 % of the printed number, or twice the spread over seeds,
+    whichever is largest: papers print three digits, and training again moves the third. `incomplete` when
+    images or seeds are missing or settings were overridden, because then the numbers answer another question.
+
+    Args:
+        value: Reproduced number.
+        spread: Standard deviation over seeds.
+        published: Printed number.
+        column: Name of the column.
+        spec: The table's plan.
+        complete: Whether all images and seeds are there.
+    """
+    if published is None or column == SECONDS or not spec.comparable:
+        return ""
+    if not complete or spec.overrides:
+        return "incomplete"
+    tolerance = max(SMALLEST_TOLERANCE, 0.005 * abs(published), 2 * (spread or 0.0))
+    # The sum of decimals such as 0.8 + 0.005 must not fall on the wrong side of the line.
+    return "match" if abs(value - published) <= tolerance + 1e-12 else "differs"
+
+
+def _complete(row: Row, column: str, spec: TableSpec) -> bool:
+    if set(spec.seeds) - {run.seed for run in row.runs}:
+        return False
+    pairs = [(run.n_images(column), run.expected_images()) for run in row.runs]
+    return all(run.value(column) is not None for run in row.runs) and all(
+        n is None or expected is None or n >= expected for n, expected in pairs
+    )
+
+
+# Words that every format prints -------------------------------------------------------------------------------
+
+_ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS", "miou": "mIoU", "iou": "IoU"}
+
+
+def column_title(column: str) -> str:
+    """`seval_ods` as `SEval ODS`."""
+    if column == SECONDS:
+        return "Seconds per image"
+    words = column.split("_")
+    return " ".join(_ACRONYMS.get(word, word.upper() if len(word) <= 3 else word) for word in words)
+
+
+def number(value: float | None, column: str = "") -> str:
+    """Three decimals, as papers print scores; three digits for times; a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if column == SECONDS else f"{value:.3f}"
+
+
+def warning(spec: TableSpec) -> str:
+    """The sentence that keeps small scales from misleading; empty when numbers may be compared."""
+    if spec.comparable:
+        return ""
+    return (
+        f"Made at scale '{spec.scale}': the reproduced numbers are not comparable with the published ones, "
+        f"which stand beside them for orientation only."
+    )
+
+
+def facts(table: Table) -> list[tuple[str, str]]:
+    """What a reader must know to use the numbers, as (name, text) pairs of plain text."""
+    spec = table.spec
+    images = sorted({cell.n_images for cell in table.cells.values() if cell.n_images is not None})
+    shown = [
+        ("Scale", f"{spec.scale} ({spec.scale_title})"),
+        ("Data", _data(spec)),
+        ("Images", " to ".join(map(str, dict.fromkeys([images[0], images[-1]]))) if images else "none"),
+        ("Seeds", ", ".join(map(str, spec.seeds))),
+        ("Overrides", ", ".join(f"{key} = {value}" for key, value in spec.overrides.items()) or "none"),
+        *[("Protocol", text) for text in protocols(table)],
+        (
+            "Numbers",
+            f"mean over seeds; ± standard deviation over seeds where there are several; in brackets the 95 % "
+            f"bootstrap interval over images ({RESAMPLES} resamples).",
+        ),
+    ]
+    if spec.comparable:
+        shown.append(
+            (
+                "Verdict",
+                "match: within 0.005, 0.5 % or twice the spread of the published number; incomplete: images or "
+                "seeds are missing, or settings were overridden; none for times, which depend on the machine.",
+            )
+        )
+    return [*shown, *[("Note", note) for note in spec.notes]]
+
+
+def _data(spec: TableSpec) -> str:
+    if not spec.stand_ins:
+        return "the data sets of the paper"
+    return ", ".join(
+        f"{other if isinstance(other, str) else other['dataset']} stands in for {dataset}"
+        for dataset, other in spec.stand_ins.items()
+    )
+
+
+def protocols(table: Table) -> list[str]:
+    """Each protocol with its settings and version, once."""
+    texts = []
+    for each in table.collected.evaluations():
+        settings = ", ".join(
+            f"{key} {_plain(value)}" for key, value in each.protocol.items() if key not in ("name", "title")
+        )
+        texts.append(f"{each.name}, version {each.version}" + (f" ({settings})" if settings else ""))
+    return list(dict.fromkeys(texts))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_plain(each)}" for key, each in value.items()) + ")"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from edgebench.report.bootstrap import draw_weights, interval, ods_f, resample_edges
+
+Arrays = dict[str, np.ndarray]
+ORDER = ("cntR", "sumR", "cntP", "sumP")
+
+
+def counts_like_a_detector(n: int, T: int, seed: int) -> Arrays:
+    generator = np.random.default_rng(seed)
+    sumR = np.repeat(generator.integers(1, 400, (n, 1)), T, axis=1)
+    sumP = -np.sort(-generator.integers(0, 500, (n, T)), axis=1)
+    cntP = generator.binomial(sumP, np.linspace(0.3, 0.9, T))
+    return {"cntR": np.minimum(cntP, sumR), "sumR": sumR, "cntP": cntP, "sumP": sumP}
+
+
+def as_counts(arrays: Arrays) -> tuple[np.ndarray, ...]:
+    return tuple(arrays[name].astype(float) for name in ORDER)
+
+
+def slow_ods(P: np.ndarray, R: np.ndarray) -> float:
+    best = 0.0
+    for k in range(len(P) - 1):
+        p, r = (np.linspace(each[k], each[k + 1], 100) for each in (P, R))
+        best = max(best, np.max(np.divide(2 * p * r, p + r, out=np.zeros(100), where=p + r > 0)))
+    return best
+
+
+def test_ods_leaves_out_only_what_cannot_win() -> None:
+    arrays = counts_like_a_detector(12, 20, seed=3)
+    weights = draw_weights([str(k) for k in range(12)], resamples=40)
+    found = resample_edges(as_counts(arrays), weights)["ods"]  # type: ignore[arg-type]
+    for b, weight in enumerate(weights):
+        cntR, sumR, cntP, sumP = (weight @ arrays[name] for name in ORDER)
+        P = np.divide(cntP, sumP, out=np.zeros(20), where=sumP > 0)
+        assert found[b] == pytest.approx(slow_ods(P, cntR / sumR), abs=1e-12)
+
+
+def test_ods_between_two_thresholds() -> None:
+    # P, R = (1, 0.2) and (0.2, 1): both ends have F = 1/3, the middle has P = R = 0.6.
+    counts = tuple(np.array([each], float) for each in ([20, 100], [100, 100], [20, 100], [20, 500]))
+    assert ods_f(counts)[0] == pytest.approx(0.6, abs=1e-4)  # type: ignore[arg-type]
+
+
+def test_ods_of_one_threshold_and_of_nothing() -> None:
+    one = tuple(np.array([[each]], float) for each in (30, 60, 30, 40))
+    assert ods_f(one)[0] == pytest.approx(2 * 0.5 * 0.75 / 1.25)  # type: ignore[arg-type]
+    nothing = tuple(np.zeros((2, 5)) for _ in range(4))
+    assert ods_f(nothing).tolist() == [0, 0]  # type: ignore[arg-type]
+
+
+def test_ois_takes_each_image_at_its_own_threshold() -> None:
+    # Image 0 is best at threshold 0, image 1 at threshold 1; together 18 of 20 on both sides.
+    cntR = np.array([[9, 1], [1, 9]], float)
+    ten = np.full((2, 2), 10.0)
+    found = resample_edges((cntR, ten, cntR, ten), np.array([[1.0, 1.0], [2.0, 0.0]]))
+    assert found["ois"].tolist() == pytest.approx([0.9, 0.9])
+    assert found["ods"].tolist() == pytest.approx([0.5, 0.9])
+
+
+def test_ap_is_the_benchmarks_sum_over_101_points() -> None:
+    # Precision 0.5 for recalls 0.2 to 0.8: 61 of the 101 points lie on the curve.
+    counts = tuple(np.array([each], float) for each in ([20, 80], [100, 100], [20, 80], [40, 160]))
+    assert resample_edges(counts, np.ones((1, 1)))["ap"][0] == pytest.approx(0.5 * 61 / 100)  # type: ignore[arg-type]
+
+
+def test_the_same_images_are_drawn_alike_and_others_not() -> None:
+    ids = ["a", "b", "c", "d"]
+    weights = draw_weights(ids, resamples=50)
+    assert np.array_equal(weights, draw_weights(list(ids), resamples=50))
+    assert not np.array_equal(weights, draw_weights(["a", "b", "c", "e"], resamples=50))
+    assert not np.array_equal(weights, draw_weights(ids, resamples=50, seed=1))
+    assert set(weights.sum(axis=1)) == {4}
+
+
+def test_interval_of_a_mean_is_the_textbooks() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
+    weights = draw_weights([str(k) for k in range(400)], resamples=4000)
+    low, high = interval(weights @ values / 400)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_speed_of_a_whole_test_set() -> None:
+    counts = as_counts(counts_like_a_detector(200, 99, seed=1))
+    weights = draw_weights([str(k) for k in range(200)])
+    start = time.process_time()
+    resample_edges(counts, weights)  # type: ignore[arg-type]
+    assert time.process_time() - start < 2
