@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import atomic_path
+from edgebench.plan.freshness import PNG_KEY
 from edgebench.plan.reading import nearest
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, TableSpec, collect
@@ -61,10 +62,11 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
-        figure = draw[name](collect(spec_path, root), Path(root))
+        collected = collect(spec_path, root)
+        figure = draw[name](collected, Path(root))
         paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
         for path in paths:
-            metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            metadata: dict[str, Any] = {"Software": None, PNG_KEY: collected.spec.id} if path.suffix == ".png" else {"Date": None, "Creator": None}
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
     return paths
