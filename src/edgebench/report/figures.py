@@ -28,7 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 GRID_IMAGES = 4
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -62,9 +62,13 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
         figure = draw[name](collect(spec_path, root), Path(root))
-        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
+        paths = [
+            Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))
+        ]
         for path in paths:
-            metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            metadata: dict[str, Any] = (
+                {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            )
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
     return paths
@@ -80,11 +84,11 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-# Precision against recall -------------------------------------------------------------------------------------
+# Precision against recall ----------------------------------------------------------------------------
 
 
 def precision_recall(collected: Collected, root: Path) -> Figure:
-    """Precision against recall of every row, one panel per protocol that counts edges, counts added over seeds.
+    """Precision against recall of all rows, one panel per protocol; counts are added over seeds.
 
     Raises:
         DataError: no row was scored by such a protocol.
@@ -94,13 +98,17 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
         dict.fromkeys(each.name for each in collected.evaluations() if (each.folder / "counts.npz").is_file())
     )
     if not protocols:
-        raise DataError(f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw.")
+        raise DataError(
+            f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw."
+        )
     figure = Figure(figsize=(4.6 * len(protocols) + 2.2, 4.4), layout="constrained")
     axes = figure.subplots(1, len(protocols), squeeze=False)[0]
     for panel, protocol in zip(axes, protocols, strict=True):
         _iso_f(panel)
         for index, row in enumerate(rows):
-            evaluations = [run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations]
+            evaluations = [
+                run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations
+            ]
             if evaluations:
                 _curve(panel, evaluations, row.label, index)
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
@@ -112,7 +120,9 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
 
 
 def _protocol_title(collected: Collected, name: str) -> str:
-    title: str = next(each.protocol.get("title", name) for each in collected.evaluations() if each.name == name)
+    title: str = next(
+        each.protocol.get("title", name) for each in collected.evaluations() if each.name == name
+    )
     return title
 
 
@@ -127,8 +137,10 @@ def _iso_f(axes: Axes) -> None:
 
 
 def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
-    """Precision and recall (T,) of counts added over the images of all `evaluations`; empty points left out."""
-    totals = np.sum([[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0)
+    """Precision and recall (T,) of counts added over all images of `evaluations`, without empty points."""
+    totals = np.sum(
+        [[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0
+    )
     cntR, sumR, cntP, sumP = totals
     found = sumP > 0
     return cntP[found] / sumP[found], cntR[found] / np.maximum(sumR[found], 1)
@@ -136,14 +148,16 @@ def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
 
 def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int) -> None:
     P, R = pooled_curve(evaluations)
-    axes.plot(R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label)
+    axes.plot(
+        R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label
+    )
     ods = [each.scores["ods"] for each in evaluations if "ods" in each.scores]
     if ods:
         recall, precision = (np.mean([each[name] for each in ods]) for name in ("recall", "precision"))
         axes.plot(recall, precision, "o", color=_colour(index), markersize=5, markeredgecolor="white")
 
 
-# Images -------------------------------------------------------------------------------------------------------
+# Images ----------------------------------------------------------------------------------------------
 
 
 def choose_ids(ids: Sequence[str], count: int = GRID_IMAGES) -> list[str]:
@@ -163,15 +177,17 @@ def image_grid(collected: Collected, root: Path) -> Figure:
 
     rows = [row for row in collected.rows if row.runs and row.runs[0].dataset]
     if not rows:
-        raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
+        raise DataError(
+            f"table '{collected.spec.table}': no row names its data set, so no image can be shown."
+        )
     where = rows[0].runs[0].dataset or {}
     rows = [row for row in rows if row.runs[0].dataset == where]
     dataset = open_dataset(where["layout"], root / where["folder"], where["split"])
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
         raise DataError(
-            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in every "
-            f"row, for example in {rows[0].runs[0].predict / 'maps'}."
+            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
+            f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
         )
     ids = choose_ids(list(common))
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
@@ -196,10 +212,14 @@ def _read_map(row: Row, image: str) -> Floats:
         with Image.open(path) as file:
             return np.asarray(file.convert("L"), dtype=np.float64) / 255
     except OSError as error:
-        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
+        raise DataError(
+            f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake."
+        ) from None
 
 
-def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec) -> Figure:
+def draw_grid(
+    panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec
+) -> Figure:
     """A grid of images: methods side by side, or below one another when there are many.
 
     Args:
@@ -228,7 +248,7 @@ def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequenc
     return figure
 
 
-# Quality against time -----------------------------------------------------------------------------------------
+# Quality against time --------------------------------------------------------------------------------
 
 
 def quality_against_time(collected: Collected, root: Path) -> Figure:
@@ -245,7 +265,9 @@ def quality_against_time(collected: Collected, root: Path) -> Figure:
     columns = [column for column in ("ac", *f[:1]) if column in measured]
     rows = [row for row in collected.rows if row.values(SECONDS)]
     if not rows or not columns:
-        raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
+        raise DataError(
+            f"table '{collected.spec.table}': no row has both a time per image and a score to draw."
+        )
     seconds = [second for row in rows for second in row.values(SECONDS)]
     fastest, slowest = min(seconds), max(seconds)
     bootstrap = Bootstrap()

@@ -137,7 +137,8 @@ def test_html_shows_verdicts_at_the_papers_scale(make_table: MakeTable, tmp_path
 def test_writing_twice_gives_the_same_bytes(make_table: MakeTable, tmp_path: Path) -> None:
     spec = make_table()
     first, second = (
-        [path.read_bytes() for path in write_table(build_table(spec, tmp_path), tmp_path / "t")] for _ in range(2)
+        [path.read_bytes() for path in write_table(build_table(spec, tmp_path), tmp_path / "t")]
+        for _ in range(2)
     )
     assert first == second
 
@@ -146,7 +147,14 @@ def test_terminal_table(written: dict[str, Path]) -> None:
     text = StringIO()
     print_table(written["csv"], Console(file=text, width=160))
     shown = text.getvalue()
-    for part in ("locmax, 10 steps", "0.854", "DiffEdge", "does not hold", "30 images, seeds 0, 1", "not comparable"):
+    for part in (
+        "locmax, 10 steps",
+        "0.854",
+        "DiffEdge",
+        "does not hold",
+        "30 images, seeds 0, 1",
+        "not comparable",
+    ):
         assert part in shown, part
 
 
@@ -160,7 +168,12 @@ def test_terminal_table_of_something_else(tmp_path: Path) -> None:
 
 def test_captions_tell_scale_protocol_and_claims(table: Table) -> None:
     text = table_caption(table)
-    for part in ("demo (drawn scenes, small network)", "not comparable", "bsds\\_seval, version 1", "**does not hold**"):
+    for part in (
+        "demo (drawn scenes, small network)",
+        "not comparable",
+        "bsds\\_seval, version 1",
+        "**does not hold**",
+    ):
         assert part in text, part
     assert "evenly spaced" in figure_caption(table.spec, "image_grid")
     assert "not comparable" in figure_caption(table.spec, "image_grid")
