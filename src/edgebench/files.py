@@ -101,7 +101,9 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError as error:
         raise EdgebenchError(f"{path}: no such file.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EdgebenchError(f"{path}: not valid JSON ({error}). Delete it and run the command that made it again.") from error
+        raise EdgebenchError(
+            f"{path}: not valid JSON ({error}). Delete it and run the command that made it again."
+        ) from error
 
 
 def sha256_file(path: str | Path) -> str:

@@ -1,0 +1,1 @@
+"""From definition files to runs with identities. Imports nothing heavy: the workflow is built from it."""

@@ -1,0 +1,43 @@
+# make setup   install into .venv (Python 3.11 and a C compiler are all that is needed)
+# make demo    every table and figure on drawn scenes, minutes on two cores
+# make test    all tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= 2
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+# Torch first: the lock would otherwise pull the largest build that the index offers.
+$(STAMP): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+		{ echo "edgebench needs Python 3.11 or newer; name it: make setup PYTHON=python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' envs/requirements.lock)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/snakemake demo --cores $(CORES) --quiet rules
+	@$(BIN)/edgebench show results/tables/demo/*/*.csv
+
+test: setup
+	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+bench: setup
+	$(BIN)/python benchmarks/bench_edges.py
+
+clean:
+	rm -rf $(VENV) .snakemake results/runs results/plan results/logs results/benchmarks

@@ -1,0 +1,76 @@
+"""Commands for people, and the three that the workflow calls (`run`, `table`, `figure`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebench.cli.doctor import doctor
+from edgebench.cli.evaluate import app as evaluate_app
+from edgebench.cli.fetch import fetch
+from edgebench.cli.plan import plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="""Rebuild MEMO, DiffDIS and TRACE from data to printed table.
+
+    First steps: `edgebench doctor` checks this machine, `make demo` makes every table on drawn scenes in
+    minutes, `edgebench plan --scale paper` says what the real thing costs. Tables are made by Snakemake:
+    `snakemake -n tables --config scale=mini` shows what would run.
+    """,
+)
+app.command()(doctor)
+app.command()(fetch)
+app.command()(plan)
+app.add_typer(evaluate_app, name="evaluate", help="Score maps of any method by the protocols of the papers.")
+
+SpecFile = Annotated[Path, typer.Argument(help="Plan file below results/plan, written by Snakemake.")]
+
+
+@app.command()
+def show(
+    tables: Annotated[list[Path], typer.Argument(help="Tables: .csv files below results/tables.")],
+) -> None:
+    """Print finished tables, reproduced beside published.
+
+    Example: `edgebench show results/tables/demo/memo/main_bsds.csv`
+    """
+    from edgebench.report.terminal import print_table
+
+    for table in tables:
+        print_table(table)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def run(
+    spec: SpecFile,
+    threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 1,
+) -> None:
+    """Carry out one planned run; an interrupted one goes on where it stood."""
+    from edgebench.stages.run import carry_out
+
+    carry_out(spec, threads)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def table(spec: SpecFile) -> None:
+    """Make a table in all formats from finished runs."""
+    from edgebench.stages.report import make_table
+
+    make_table(spec)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def figure(
+    name: Annotated[str, typer.Argument(help="precision_recall, image_grid or quality_against_time.")],
+    spec: SpecFile,
+) -> None:
+    """Draw a figure from finished runs."""
+    from edgebench.stages.report import make_figure
+
+    make_figure(name, spec)

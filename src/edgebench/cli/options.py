@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from edgebench.errors import ConfigError
+from edgebench.plan.workbench import Workbench
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a setting of every recipe that has the run: `finetune.steps=500`.",
+        metavar="RUN.KEY=VALUE",
+    ),
+]
+Root = Annotated[
+    Path, typer.Option("--root", help="The repository: the folder that holds config/.", show_default=False)
+]
+
+
+def workbench(root: Path, changes: list[str] | None) -> Workbench:
+    """The definitions of a repository, with what `--set` changes.
+
+    Raises:
+        ConfigError: there is no `config/` below `root`, or a change is not RUN.KEY=VALUE.
+    """
+    if not (root / "config" / "config.yaml").exists():
+        raise ConfigError(
+            f"{root.resolve()}: holds no config/config.yaml. Go to the folder of the edgebench repository, or name it "
+            f"with --root."
+        )
+    settings = {}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals or "." not in key:
+            raise ConfigError(f"--set {change}: write RUN.KEY=VALUE, for example --set finetune.steps=500.")
+        settings[key] = yaml.safe_load(value)
+    bench = Workbench(root.resolve(), {"set": settings} if settings else {})
+    bench.check_overrides()
+    return bench

@@ -1,0 +1,53 @@
+"""Data sets as they lie on the disk, one adapter per layout."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgebench.data.adapters.bsds import BsdsDataset
+from edgebench.data.adapters.folder import FolderDataset
+from edgebench.errors import DataError
+
+LAYOUTS = ("bsds", "folder")
+
+
+class Dataset(Protocol):
+    """Images by id, whatever their layout; `ids` are in ASCII order."""
+
+    ids: list[str]
+
+    def image_path(self, image_id: str) -> Path:
+        """File of an image."""
+
+    def image(self, image_id: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """(H, W) from the image's header."""
+
+    def boundaries(self, image_id: str) -> list[np.ndarray]:
+        """One bool (H, W) per annotator; a DataError where the layout has none."""
+
+
+def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
+    """Open one split of a data set; images are read only when asked for.
+
+    Args:
+        layout: `bsds` or `folder`, as the data set's definition says.
+        folder: Where the data set lies.
+        split: Name of the split; a plain folder has none and ignores it.
+
+    Raises:
+        DataError: the layout is unknown, or what it needs is missing in `folder`.
+    """
+    if layout == "bsds":
+        return BsdsDataset(Path(folder), split)
+    if layout == "folder":
+        return FolderDataset(Path(folder))
+    near = difflib.get_close_matches(layout, LAYOUTS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise DataError(f"{folder}: unknown layout {layout!r}; there are: {', '.join(LAYOUTS)}.{hint}")

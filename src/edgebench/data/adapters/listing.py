@@ -1,0 +1,73 @@
+"""Finding the images of a folder, and saying clearly what does not fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edgebench.data.images import IMAGE_SUFFIXES
+from edgebench.errors import DataError
+
+
+def walk_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
+    """Yield the files below `folder` with one of `suffixes`; hidden files and folders are left out.
+
+    Links to folders are followed, each folder once.
+    """
+    suffixes = frozenset(suffixes)
+    seen = set()
+    for current, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(current)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(current, name)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise a DataError that says how to get the data when `folder` is not there."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder. Type `edgebench fetch NAME` for the data set, or correct the path."
+        )
+
+
+def index_by_id(pairs: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
+    """Map ids to files in ASCII order of the ids.
+
+    Raises:
+        DataError: no image at all, or two files with one id.
+    """
+    paths: dict[str, Path] = {}
+    for image_id, path in pairs:
+        if image_id in paths:
+            raise DataError(
+                f"{path} and {paths[image_id]} would both have the id {image_id!r}. Rename or remove one."
+            )
+        paths[image_id] = path
+    if not paths:
+        raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Check the path.")
+    return dict(sorted(paths.items()))
+
+
+def find_path(paths: dict[str, Path], image_id: str, folder: Path) -> Path:
+    """The file of an id.
+
+    Raises:
+        DataError: there is none.
+    """
+    if image_id not in paths:
+        raise DataError(f"{folder}: no image with the id {image_id!r} among {len(paths)}.")
+    return paths[image_id]
+
+
+def some_names(names: Iterable[str], limit: int = 5) -> str:
+    """The first names in ASCII order, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return ", ".join(ordered[:limit]) + more

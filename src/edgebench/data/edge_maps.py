@@ -1,0 +1,261 @@
+"""Reading predicted edge maps and annotated boundaries from the files people have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebench.errors import DataError
+
+MAP_SUFFIXES = (".png", ".npy", ".mat")
+TRUTH_SUFFIXES = (".mat", ".png")
+
+_NAMED = 5  # ids listed in an error before it says how many more there are
+
+
+class Pair(NamedTuple):
+    """One image: its id, the file of its predicted map, and the file or folder of its annotations."""
+
+    id: str
+    prediction: Path
+    truth: Path
+
+
+def read_edge_map(path: str | Path) -> NDArray[np.float64]:
+    """Read a predicted edge map, bright = edge.
+
+    PNG: 8 bits are divided by 255, 16 bits by 65535. A palette or RGB file is accepted when all its pixels
+    are grey, an alpha channel when it is opaque everywhere; a colour picture is refused, because it is an
+    overlay or a colour map far more often than an edge map. NPY: floats in [0, 1], integers divided by the
+    largest value of their type, or booleans. MAT: a BSDS `ucm2` of size (2H+1, 2W+1), of which every second
+    value is the map.
+
+    Args:
+        path: A .png, .npy or .mat file.
+
+    Returns:
+        float64 (H, W) in [0, 1].
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind, or its values are not in [0, 1].
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        return _read_png(path)
+    if suffix == ".npy":
+        return _read_npy(path)
+    if suffix == ".mat":
+        doubled = _variable(path, "ucm2")
+        if doubled.ndim != 2 or min(doubled.shape) < 3 or not all(side % 2 for side in doubled.shape):
+            raise DataError(f"{path}: ucm2 has the shape {doubled.shape}; (2H+1, 2W+1) is expected.")
+        return _in_range(path, doubled[2::2, 2::2])
+    raise DataError(f"{path}: an edge map is a file of the kind {', '.join(MAP_SUFFIXES)}.")
+
+
+def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
+    """Read the boundaries of one image, one mask per annotator, as they are.
+
+    Args:
+        path: A BSDS .mat file (cell `groundTruth` with a field `Boundaries` per annotator), a PNG (one
+            annotator; 128 or more is edge), or a folder with one PNG per annotator, read in order of name.
+
+    Returns:
+        Masks, bool (H, W), all of one size; at least one.
+
+    Raises:
+        DataError: something is missing, damaged or of another kind, or the annotators differ in size.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _counts(file, (".png",)))
+        if not files:
+            raise DataError(f"{path}: no PNG of an annotator in this folder.")
+        masks = [_read_png(file) >= 0.5 for file in files]
+    elif path.suffix.lower() == ".png":
+        masks = [_read_png(path) >= 0.5]
+    elif path.suffix.lower() == ".mat":
+        masks = _annotators_of_mat(path)
+    else:
+        raise DataError(f"{path}: boundaries are a .mat file, a .png file or a folder of .png files.")
+    shapes = {mask.shape for mask in masks}
+    if len(shapes) > 1:
+        raise DataError(f"{path}: its annotators have different sizes, {_sizes(shapes)}.")
+    return masks
+
+
+def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair]:
+    """Find each image's prediction and annotations by name.
+
+    Predictions are `<id>.png`, `.npy` or `.mat`; annotations `<id>.mat`, `<id>.png` (one annotator) or
+    `<id>/<annotator>.png` (several). Other files are passed over.
+
+    Args:
+        predictions: Folder of edge maps.
+        ground_truth: Folder of annotations.
+
+    Returns:
+        The pairs, in ASCII order of id; at least one.
+
+    Raises:
+        DataError: a folder is missing or empty, an id occurs twice, or the two sets of ids differ.
+    """
+    predictions, ground_truth = Path(predictions), Path(ground_truth)
+    maps = _by_id(predictions, MAP_SUFFIXES, "edge maps")
+    truths = _by_id(ground_truth, TRUTH_SUFFIXES, "annotations", subfolders=True)
+    problems = []
+    if only_truth := sorted(truths.keys() - maps.keys()):
+        problems.append(f"{predictions} has no edge map for {_some(only_truth)}")
+    if only_map := sorted(maps.keys() - truths.keys()):
+        problems.append(f"{ground_truth} has no annotations for {_some(only_map)}")
+    if problems:
+        raise DataError(
+            f"{'; '.join(problems)}. A file is matched by its name without the suffix. Put the missing files "
+            f"there, or evaluate against a folder that holds just the images you predicted."
+        )
+    return [Pair(key, maps[key], truths[key]) for key in sorted(maps)]
+
+
+def _by_id(folder: Path, suffixes: tuple[str, ...], what: str, subfolders: bool = False) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of {what}.")
+    found: dict[str, Path] = {}
+    for entry in sorted(folder.iterdir()):
+        if _counts(entry, suffixes):
+            key = entry.stem
+        elif subfolders and _holds_png(entry):
+            key = entry.name
+        else:
+            continue
+        if key in found:
+            raise DataError(f"{folder}: {found[key].name} and {entry.name} both stand for {key}. Remove one.")
+        found[key] = entry
+    if not found:
+        within = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
+        hint = f" Did you mean {within[0]}?" if within else ""
+        raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in this folder.{hint}")
+    return found
+
+
+def _holds_png(entry: Path) -> bool:
+    return entry.is_dir() and any(_counts(file, (".png",)) for file in entry.iterdir())
+
+
+def _counts(file: Path, suffixes: tuple[str, ...]) -> bool:
+    return file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return f"{len(ids)} image{'s' if len(ids) > 1 else ''} ({', '.join(ids[:_NAMED])}{more})"
+
+
+def _sizes(shapes: set[tuple[int, ...]]) -> str:
+    return ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+
+
+def _read_png(path: Path) -> NDArray[np.float64]:
+    from PIL import Image
+
+    _require_file(path)
+    try:
+        with Image.open(path, formats=["PNG"]) as file:
+            image: Image.Image = file
+            if "transparency" in file.info and not file.mode.startswith("I"):
+                image = file.convert("RGBA")
+            elif file.mode == "P":
+                image = file.convert("RGB")
+            mode, pixels = image.mode, np.asarray(image)
+    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
+        raise DataError(
+            f"{path}: not a readable PNG ({error}). It may be truncated; write or copy it again."
+        ) from error
+    if mode in ("LA", "RGBA"):
+        if (pixels[..., -1] != 255).any():
+            raise DataError(f"{path}: has transparent pixels. Save the edge map as a plain grey PNG.")
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise DataError(
+                f"{path}: a colour picture, so it is unclear what counts as an edge. Save it as a grey PNG."
+            )
+        pixels = pixels[..., 0]
+    if pixels.dtype == bool:
+        return pixels.astype(np.float64)
+    # Exactly level/255: 51/255 and its like must meet the thresholds they are equal to.
+    return pixels.astype(np.float64) / (255 if pixels.dtype == np.uint8 else 65535)
+
+
+def _read_npy(path: Path) -> NDArray[np.float64]:
+    _require_file(path)
+    try:
+        values = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise DataError(f"{path}: not a readable .npy array ({error}). Write it again.") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
+        raise DataError(
+            f"{path}: an edge map has the shape (H, W), this is {getattr(values, 'shape', 'an archive')}."
+        )
+    if values.dtype == bool:
+        return values.astype(np.float64)
+    if np.issubdtype(values.dtype, np.integer):
+        return _in_range(path, values.astype(np.float64) / np.iinfo(values.dtype).max)
+    if np.issubdtype(values.dtype, np.floating):
+        return _in_range(path, values)
+    raise DataError(f"{path}: values of the type {values.dtype}; floats, integers or booleans are expected.")
+
+
+def _in_range(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
+    values = np.array(values, np.float64)
+    if values.size == 0:
+        raise DataError(f"{path}: holds no pixel.")
+    if not np.isfinite(values).all():
+        raise DataError(f"{path}: holds values that are not finite.")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        raise DataError(
+            f"{path}: values from {low:g} to {high:g}; an edge map lies in [0, 1]. Scale it first."
+        )
+    return values
+
+
+def _variable(path: Path, name: str) -> NDArray[Any]:
+    from scipy.io import loadmat
+
+    _require_file(path)
+    try:
+        content = loadmat(path)
+    except NotImplementedError as error:
+        raise DataError(f"{path}: a MATLAB 7.3 file. Save it with `save(..., '-v7')`.") from error
+    except Exception as error:  # SciPy raises many kinds for a damaged file
+        raise DataError(
+            f"{path}: not a readable .mat file ({error}). It may be truncated; copy or fetch it again."
+        ) from error
+    if name not in content:
+        others = ", ".join(sorted(key for key in content if not key.startswith("__"))) or "none"
+        raise DataError(f"{path}: has no variable `{name}` (it has: {others}).")
+    return np.asarray(content[name])
+
+
+def _annotators_of_mat(path: Path) -> list[NDArray[np.bool_]]:
+    cell = _variable(path, "groundTruth")
+    if cell.size == 0:
+        raise DataError(f"{path}: `groundTruth` holds no annotator.")
+    masks = []
+    for number, entry in enumerate(cell.ravel(), start=1):
+        try:
+            mask = np.asarray(entry["Boundaries"].item())
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: annotator {number} of `groundTruth` has no `Boundaries`.") from error
+        if mask.ndim != 2 or mask.dtype.kind not in "biuf":
+            raise DataError(f"{path}: `Boundaries` of annotator {number} is not a matrix of numbers.")
+        masks.append(mask != 0)
+    return masks

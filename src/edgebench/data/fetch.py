@@ -1,0 +1,412 @@
+"""Putting a data set's files in place: copied, downloaded, linked or drawn, and each one checked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters.listing import walk_files
+from edgebench.data.download import UnavailableError, download, open_session
+from edgebench.data.images import IMAGE_SUFFIXES, check_image_header, describe_content
+from edgebench.data.manifest import ManifestEntry, read_manifest, scan_folder, write_manifest
+from edgebench.data.scenes import DRAWN, draw_dataset
+from edgebench.errors import ConfigError, DataError, EdgebenchError
+from edgebench.files import digest, read_json, sha256_file, write_json
+from edgebench.progress import track
+
+__all__ = ["FetchReport", "ManifestEntry", "fetch", "read_manifest", "scan_folder", "write_manifest"]
+
+QUARANTINE = ".quarantine"
+PARTS = ".parts"
+VERIFIED = ".verified.json"
+UNREACHABLE_LIMIT = 5
+"""After so many files in a row from a server that does not answer, the rest is not asked of it."""
+
+
+@dataclass
+class FetchReport:
+    """What a fetch did.
+
+    Attributes:
+        n_files: Files of the data set, all in place and checked.
+        n_bytes: Their size.
+        n_new: Files that this call put there; scenes, where they are drawn.
+        origins: Number of new files per mirror (or `drawn`).
+        quarantined: Paths of bad files, moved to `.quarantine` with the reason beside them.
+        digest: SHA-256 over what the data set holds; names and sizes only for a folder of the person's own.
+    """
+
+    n_files: int = 0
+    n_bytes: int = 0
+    n_new: int = 0
+    origins: dict[str, int] = field(default_factory=dict)
+    quarantined: list[str] = field(default_factory=list)
+    digest: str = ""
+
+
+def fetch(
+    definition: Mapping[str, Any],
+    manifest: Sequence[ManifestEntry] | None,
+    destination: str | Path,
+    mirrors: Sequence[str] = (),
+    jobs: int = 4,
+) -> FetchReport:
+    """Put a data set's files into `destination`, each one whole and checked, or not at all.
+
+    What is there and was checked before is kept; a call that was interrupted is continued. `source` of the
+    definition is one of `{mirrors, manifest}`: files known by size and SHA-256; `{draw: {...}}`: scenes drawn
+    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are checked in any case.
+
+    Args:
+        definition: The data set's definition (`name`, `layout`, `source`, `images`, ...).
+        manifest: Entries of `source.manifest`; None for the other kinds.
+        destination: Folder to fill.
+        mirrors: Local folders or http(s) base URLs, tried in order and before the definition's own.
+        jobs: Files at a time.
+
+    Raises:
+        ConfigError: the definition's source is of no known kind.
+        DataError: some files could not be had; the message names the first ones and why.
+        EdgebenchError: the disk is full.
+    """
+    destination = Path(destination)
+    source = definition.get("source") or {}
+    if "draw" in source:
+        return _draw(definition, destination, jobs)
+    if source.get("local"):
+        return _take_local(definition, destination, mirrors)
+    if manifest is None:
+        raise ConfigError(f"{definition.get('name')}: `source` needs `manifest`, `draw` or `local: true`.")
+    return _Fetching(definition, destination, [*mirrors, *source.get("mirrors", [])], jobs).run(manifest)
+
+
+def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchReport:
+    processes = min(jobs, os.cpu_count() or 1)
+    drawn = draw_dataset(
+        destination,
+        splits=definition["images"],
+        layout=definition["layout"],
+        jobs=processes,
+        **definition["source"]["draw"],
+    )
+    sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".mat"})]
+    return FetchReport(
+        n_files=len(sizes),
+        n_bytes=sum(sizes),
+        n_new=drawn,
+        origins={"drawn": drawn} if drawn else {},
+        digest=digest(read_json(destination / DRAWN)),
+    )
+
+
+def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str]) -> FetchReport:
+    name = definition.get("name")
+    folder = Path(mirrors[0]) if mirrors else destination
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder. edgebench does not download {name}: get the images, then type "
+            f"`edgebench fetch {name} --mirror FOLDER`. {definition.get('terms', '')}"
+        )
+    if folder.resolve() in destination.resolve().parents:
+        raise DataError(
+            f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder."
+        )
+    suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
+    index = _Index(destination)
+    report = FetchReport()
+    listing: list[tuple[str, int]] = []
+    failed: dict[str, list[str]] = {}
+    try:
+        for file in track(list(walk_files(folder, suffixes)), f"checking {name}"):
+            relative = file.relative_to(folder).as_posix()
+            size = file.stat().st_size
+            listing.append((relative, size))
+            target = destination / relative
+            if index.knows(relative, target) and target.stat().st_mtime_ns == file.stat().st_mtime_ns:
+                continue
+            fault = _header_fault(file)
+            if fault:
+                failed[relative] = [fault]
+                continue
+            if folder != destination:
+                with _explaining_full_disk(destination):
+                    _link_or_copy(file, target)
+            index.add(relative, target)
+            report.n_new += 1
+    finally:
+        index.save()
+    if failed:
+        raise DataError(
+            _summary(name, folder, failed, len(listing))
+            + f"\nReplace or remove these files, then type `edgebench fetch {name} --mirror {folder}` again."
+        )
+    _check_counts(definition, destination)
+    report.n_files, report.n_bytes = len(listing), sum(size for _, size in listing)
+    report.origins = {str(folder): report.n_new} if report.n_new else {}
+    report.digest = digest(listing)
+    return report
+
+
+def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
+    expected = definition.get("images") or {}
+    if definition["layout"] == "folder" and expected:
+        expected = {"": sum(expected.values())}
+    for split, count in expected.items():
+        found = len(open_dataset(definition["layout"], destination, split).ids)
+        if found != count:
+            raise DataError(
+                f"{destination}: {found} images{' of split ' + split if split else ''}, but the definition "
+                f"of {definition.get('name')} states {count}. Complete the folder, or correct `images` there."
+            )
+
+
+class _Fetching:
+    """One call of `fetch` with a manifest."""
+
+    def __init__(
+        self, definition: Mapping[str, Any], destination: Path, mirrors: list[str], jobs: int
+    ) -> None:
+        self._name = definition.get("name")
+        self._destination = destination
+        self._mirrors = list(dict.fromkeys(mirror.rstrip("/") or mirror for mirror in mirrors))
+        self._jobs = jobs
+        self._index = _Index(destination)
+        self._lock = threading.Lock()
+        self._unreachable: Counter[str] = Counter()
+        self._quarantined: list[str] = []
+        self._session = open_session(jobs)
+        for mirror in self._mirrors:
+            if "://" in mirror and not _is_url(mirror):
+                raise ConfigError(f"{mirror}: a mirror is a local folder or begins with http:// or https://.")
+
+    def run(self, manifest: Sequence[ManifestEntry]) -> FetchReport:
+        self._check_space(manifest)
+        report = FetchReport(n_files=len(manifest), n_bytes=sum(entry.size for entry in manifest))
+        origins: Counter[str] = Counter()
+        failed: dict[str, list[str]] = {}
+        pool = ThreadPoolExecutor(self._jobs)
+        try:
+            waiting = {pool.submit(self._obtain, entry): entry for entry in manifest}
+            for future in track(as_completed(waiting), f"fetching {self._name}", total=len(manifest)):
+                origin, reasons = future.result()
+                if origin is None:
+                    failed[waiting[future].path] = reasons
+                elif origin:
+                    origins[origin] += 1
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._session.close()
+            self._index.save()
+        if failed:
+            raise DataError(
+                _summary(self._name, self._destination, failed, len(manifest))
+                + f"\nThe other {len(manifest) - len(failed)} files are in place. To try again, type "
+                f"`edgebench fetch {self._name}`, or `edgebench fetch {self._name} --mirror PATH_OR_URL`."
+            )
+        shutil.rmtree(self._destination / PARTS, ignore_errors=True)
+        report.n_new = origins.total()
+        report.origins = dict(origins)
+        report.quarantined = sorted(self._quarantined)
+        report.digest = digest(sorted((entry.path, entry.size, entry.sha256) for entry in manifest))
+        return report
+
+    def _obtain(self, entry: ManifestEntry) -> tuple[str | None, list[str]]:
+        """Where a file came from ("": it was there, None: it could not be had), and what went wrong."""
+        target = self._destination / entry.path
+        if not target.resolve().is_relative_to(self._destination.resolve()):
+            raise DataError(f"{target}: a link leads out of {self._destination}. Remove the link.")
+        reasons = []
+        if self._index.knows(entry.path, target, entry.sha256):
+            return "", []
+        if target.exists():
+            fault = _fault(target, entry)
+            if fault is None:
+                self._index.add(entry.path, target, entry.sha256)
+                return "", []
+            self._quarantine(target, entry, "found in place", fault)
+            reasons.append(f"found in place: {fault}")
+        part = self._destination / PARTS / f"{entry.sha256}.part"
+        for mirror in self._mirrors:
+            try:
+                fault = self._bring(mirror, entry, part)
+            except UnavailableError as error:
+                fault = str(error)
+            if fault is None:
+                with _explaining_full_disk(self._destination):
+                    _settle(part, target)
+                self._index.add(entry.path, target, entry.sha256)
+                return mirror, reasons
+            reasons.append(f"{mirror}: {fault}")
+        return None, reasons or ["no mirror is known"]
+
+    def _bring(self, mirror: str, entry: ManifestEntry, part: Path) -> str | None:
+        """Fill `part` from one mirror; None when it is right, else what is wrong with it."""
+        with _explaining_full_disk(self._destination):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            resumed = part.exists()
+            self._fill(mirror, entry, part)
+            fault = _fault(part, entry)
+            if fault and resumed:
+                # The bytes held from before may be the bad ones: once more from the start.
+                part.unlink()
+                self._fill(mirror, entry, part)
+                fault = _fault(part, entry)
+        if fault:
+            self._quarantine(part, entry, mirror, fault)
+        return fault
+
+    def _fill(self, mirror: str, entry: ManifestEntry, part: Path) -> None:
+        if not _is_url(mirror):
+            try:
+                shutil.copyfile(Path(mirror) / entry.path, part)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise UnavailableError("no such file") from error
+            except (PermissionError, IsADirectoryError) as error:
+                raise UnavailableError(error.strerror or "may not be read") from error
+            return
+        if self._unreachable[mirror] >= UNREACHABLE_LIMIT:
+            raise UnavailableError("the server could not be reached (no longer asked)")
+        try:
+            download(self._session, f"{mirror}/{quote(entry.path)}", part, entry.size)
+        except UnavailableError as error:
+            with self._lock:
+                self._unreachable[mirror] = self._unreachable[mirror] + 1 if error.unreachable else 0
+            raise
+        self._unreachable[mirror] = 0
+
+    def _quarantine(self, file: Path, entry: ManifestEntry, origin: str, fault: str) -> None:
+        place = self._destination / QUARANTINE / entry.path.replace("/", "__")
+        with self._lock:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+            with open(place.parent / "reasons.txt", "a", encoding="utf-8") as log:
+                log.write(f"{entry.path}\t{origin}\t{fault}\n")
+            self._quarantined.append(entry.path)
+
+    def _check_space(self, manifest: Iterable[ManifestEntry]) -> None:
+        needed = sum(entry.size for entry in manifest if not (self._destination / entry.path).exists())
+        folders = (self._destination.resolve(), *self._destination.resolve().parents)
+        free = shutil.disk_usage(next(folder for folder in folders if folder.exists())).free
+        if needed > free:
+            raise DataError(
+                f"{self._destination}: {self._name} needs {needed / 1e9:.1f} GB more, but only "
+                f"{free / 1e9:.1f} GB are free. Free some space or choose another folder."
+            )
+
+
+class _Index:
+    """What was checked before, so that a file untouched since need not be read again."""
+
+    def __init__(self, destination: Path) -> None:
+        self._path = destination / VERIFIED
+        self._known: dict[str, list[Any]] = {}
+        if self._path.exists():
+            try:
+                self._known = dict(read_json(self._path))
+            except (EdgebenchError, TypeError, ValueError):
+                self._known = {}  # only costs reading the files once more
+        self._changed = False
+
+    def knows(self, relative: str, file: Path, sha256: str = "") -> bool:
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        return self._known.get(relative) == [status.st_size, status.st_mtime_ns, sha256]
+
+    def add(self, relative: str, file: Path, sha256: str = "") -> None:
+        status = file.stat()
+        self._known[relative] = [status.st_size, status.st_mtime_ns, sha256]
+        self._changed = True
+
+    def save(self) -> None:
+        if self._changed:
+            write_json(self._path, dict(sorted(self._known.items())))
+
+
+def _fault(file: Path, entry: ManifestEntry) -> str | None:
+    """What is wrong with a file that should be `entry`; None if nothing is."""
+    size = file.stat().st_size
+    if size != entry.size or (actual := sha256_file(file)) != entry.sha256:
+        what = describe_content(file)
+        if what:
+            return what
+        if size > entry.size:
+            return f"more than {entry.size} bytes"
+        if size < entry.size:
+            return f"{size} bytes instead of {entry.size}"
+        return f"SHA-256 {actual[:12]}..., expected {entry.sha256[:12]}..."
+    return _header_fault(file, suffix=Path(entry.path).suffix)
+
+
+def _header_fault(file: Path, suffix: str | None = None) -> str | None:
+    """What is wrong with the beginning of an image or annotation; None if nothing is."""
+    suffix = (file.suffix if suffix is None else suffix).lower()
+    if suffix in IMAGE_SUFFIXES:
+        try:
+            check_image_header(file)
+        except DataError as error:
+            return str(error).removeprefix(f"{file}: ")
+    elif suffix == ".mat":
+        with open(file, "rb") as start:
+            if not start.read(19).startswith(b"MATLAB 5.0 MAT-file"):
+                return describe_content(file) or "not a MATLAB v5 file"
+    return None
+
+
+def _summary(name: Any, folder: Path, failed: Mapping[str, list[str]], total: int, limit: int = 5) -> str:
+    lines = [f"{name}: {len(failed)} of {total} files failed in {folder}:"]
+    lines += [f"  {path}: {'; '.join(failed[path])}" for path in sorted(failed)[:limit]]
+    if len(failed) > limit:
+        lines.append(f"  and {len(failed) - limit} more")
+    return "\n".join(lines)
+
+
+def _is_url(mirror: str) -> bool:
+    return mirror.startswith(("http://", "https://"))
+
+
+def _settle(part: Path, target: Path) -> None:
+    """Move a checked file into its place, for good."""
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(part, target)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Give a file a second name, which costs no space, or copy it where that cannot be done."""
+    if target.exists() and target.samefile(file):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".part-{target.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), temporary)
+    except OSError:
+        shutil.copy2(file, temporary)
+    os.replace(temporary, target)
+
+
+@contextmanager
+def _explaining_full_disk(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise EdgebenchError(
+                f"{destination}: cannot be written ({error.strerror}). The files checked so far are kept. "
+                f"Free some space or choose another folder, then run the same command again."
+            ) from error
+        raise

@@ -1,0 +1,112 @@
+"""Weight files of MEMO: safetensors whose metadata say how to build the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edgebench.errors import ConfigError, DataError
+from edgebench.files import atomic_path
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.official import from_official
+from edgebench.methods.memo.presets import NetworkConfig
+
+METHOD = "memo"
+_SHOWN = 3
+
+
+def weight_metadata(config: NetworkConfig) -> dict[str, str]:
+    """What a weight file says about itself."""
+    return {"method": METHOD, "config": json.dumps(config.to_dict())}
+
+
+def save_network(network: MemoNetwork, path: str | Path) -> None:
+    """Write the weights and the configuration of `network`, atomically."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=weight_metadata(network.config))
+
+
+def load_network(path: str | Path) -> MemoNetwork:
+    """Build the network that a weight file describes, in evaluation mode on the CPU.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds the weights of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such weight file. Train the network first, or give another file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{path}: not a readable safetensors file ({error}). Make or fetch it again."
+        ) from error
+    if metadata.get("method") != METHOD or "config" not in metadata:
+        raise DataError(
+            f"{path}: these are not MEMO weights (the file says method={metadata.get('method', 'nothing')!r}). "
+            f"Give a weights file that edgebench wrote for MEMO."
+        )
+    try:
+        config = NetworkConfig.from_dict(json.loads(metadata["config"]))
+    except (ConfigError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"{path}: the network's configuration cannot be read ({error}). Train it again."
+        ) from error
+    network = MemoNetwork(config)
+    load_strictly(network, state, path)
+    return network.eval()
+
+
+def load_dino(network: MemoNetwork, path: str | Path) -> None:
+    """Fill the image encoder from a DINOv2 file of facebookresearch (for instance dinov2_vitb14_reg4_pretrain.pth).
+
+    Raises:
+        DataError: the file is missing, or holds a DINOv2 of another size.
+    """
+    path = Path(path)
+    if network.dino is None:
+        raise ConfigError(f"{path}: this MEMO preset has no DINOv2 to fill; leave the DINOv2 weights out.")
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such DINOv2 file. Fetch it from facebookresearch/dinov2, or give another file."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        renamed = from_official({f"dino.{name}": value for name, value in state.items()})
+    except KeyError as error:
+        raise DataError(
+            f"{path}: {error} is not a parameter of DINOv2. Give a DINOv2 backbone file."
+        ) from error
+    load_strictly(network.dino, {name.removeprefix("dino."): value for name, value in renamed.items()}, path)
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load `state` into `module`; every name and every shape must agree.
+
+    Raises:
+        DataError: they do not; the message names the file and the first that differ.
+    """
+    expected = module.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in state]
+    wrong += [f"{name} is unknown" for name in state if name not in expected]
+    wrong += [
+        f"{name} is {'x'.join(map(str, state[name].shape))} instead of {'x'.join(map(str, value.shape))}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise DataError(
+            f"{path}: weights of another model: {'; '.join(wrong[:_SHOWN])}{more}. "
+            f"Give the weights that belong to this network, or choose the preset that belongs to the file."
+        )
+    module.load_state_dict(dict(state))

@@ -1,0 +1,239 @@
+"""What the files below `config/` may say: data sets, protocols, recipes, scales, experiments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from edgebench.plan.settings import Fraction, PositiveInt, Strict
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class Draw(Strict):
+    """Scenes that edgebench draws itself; see `edgebench.data.scenes`."""
+
+    style: Literal["M", "T"] = "M"
+    size: PositiveInt = 64
+    seed: int = 0
+
+
+class Source(Strict):
+    """Where the files come from: mirrors with a manifest, drawn by edgebench, or a folder of one's own."""
+
+    mirrors: list[str] = []
+    manifest: str | None = None
+    draw: Draw | None = None
+    local: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        if sum([bool(self.manifest), self.draw is not None, self.local]) != 1:
+            raise ValueError("say exactly one of 'manifest' (with 'mirrors'), 'draw' and 'local'")
+        return self
+
+
+class Dataset(Strict):
+    """A data set: `config/datasets/NAME.yaml`.
+
+    Attributes:
+        layout: How the files lie on disk; names the adapter.
+        images: Expected number of images per split.
+        edge_tolerance: Largest distance of a matched edge pixel, as a fraction of the image diagonal.
+        bytes: Size of the download.
+        gate: `manual` when people must ask the owners for the files themselves.
+    """
+
+    name: Name
+    title: str
+    layout: str
+    source: Source
+    images: dict[str, int]
+    licence: str
+    terms: str
+    citation: str
+    edge_tolerance: Fraction | None = None
+    bytes: int | None = None
+    gate: Literal["none", "accept", "manual"] = "none"
+
+
+class EdgeNms(Strict):
+    """Non-maximum suppression of the edge evaluation; see `edgebench.metrics.edges.nms`."""
+
+    radius: PositiveInt = 1
+    border: Annotated[int, Field(ge=0)] = 5
+    multiplier: float = 1.01
+
+
+class Protocol(Strict):
+    """How predictions are scored: `config/protocols/NAME.yaml`.
+
+    Attributes:
+        method: `edges` matches boundaries with annotators, `crispness` needs no annotators.
+        columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...).
+        nms: Suppression before thresholding; null for none.
+        thin: Whether binary maps are thinned before matching.
+        max_distance: Tolerance as a fraction of the diagonal; null takes the data set's own.
+        thresholds: Number of thresholds.
+    """
+
+    name: Name
+    title: str
+    method: Literal["edges", "crispness"]
+    columns: str
+    nms: EdgeNms | None = None
+    thin: bool = True
+    max_distance: Fraction | None = None
+    thresholds: PositiveInt = 99
+
+
+class Recipe(Strict):
+    """A chain of runs: `config/recipes/NAME.yaml`.
+
+    Attributes:
+        extends: Recipe whose runs are taken over and changed.
+        runs: Settings by role. The role is also the folder below `results/runs`.
+        evaluates: Role of the predict run that is scored.
+    """
+
+    title: str
+    extends: Name | None = None
+    runs: dict[str, Any]
+    evaluates: str = "predict"
+
+    @field_validator("runs")
+    @classmethod
+    def _maps(cls, runs: dict[str, Any]) -> dict[str, Any]:
+        for role, settings in runs.items():
+            if settings is not None and not isinstance(settings, dict):
+                raise ValueError(f"'{role}' must be a map of settings")
+        return runs
+
+
+class StandIn(Strict):
+    """The data set used instead of another one at a scale."""
+
+    dataset: Name
+    split: str | None = None
+
+
+class Scale(Strict):
+    """How large everything is: `config/scales/NAME.yaml`.
+
+    Attributes:
+        stand_ins: Data sets used instead of others, with another split where theirs differ.
+        every: Settings for every run that has them.
+        recipes: Settings by recipe and role; those of an extended recipe apply too.
+    """
+
+    title: str
+    stand_ins: dict[str, StandIn | str] = {}
+    every: dict[str, Any] = {}
+    recipes: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def stand_in(self, dataset: str, split: str) -> tuple[str, str]:
+        """Data set and split that are really used for `dataset` and `split`."""
+        other = self.stand_ins.get(dataset)
+        if other is None:
+            return dataset, split
+        if isinstance(other, str):
+            return other, split
+        return other.dataset, other.split or split
+
+
+class Shows(Strict):
+    """Which printed table an experiment reproduces; `table` null when the paper prints no numbers."""
+
+    paper: Name
+    table: str | None = None
+
+
+class Row(Strict):
+    """One row that is not part of the matrix.
+
+    Attributes:
+        key: How claims call it.
+        label: How people read it.
+        recipe: Chain of runs, when it is not the experiment's.
+        set: Settings by dotted key, such as `predict.sigma`.
+        published: Which printed row stands beside it (`method`, `variant`).
+    """
+
+    key: str
+    label: str
+    recipe: Name | None = None
+    set: dict[str, Any] = {}
+    published: dict[str, str] = {}
+
+
+class Experiment(Strict):
+    """A table: `config/experiments/PAPER/NAME.yaml`.
+
+    Attributes:
+        recipe: Chain of runs of every row that names no other.
+        runs: Changes of the recipe for all rows.
+        matrix: Values by dotted key; every combination is a row.
+        without: Combinations left out.
+        rows: Rows besides the matrix.
+        row: Template of the matrix rows' labels.
+        columns: What is shown, in this order.
+        published: Printed row by the key of a matrix row.
+        printed_only: Whether printed rows without a reproduction are listed too.
+        claims: What the paper concludes, checked on the reproduced numbers.
+        figures: Pictures made of the same runs.
+    """
+
+    title: str
+    shows: Shows
+    recipe: Name
+    runs: dict[str, Any] = {}
+    protocol: list[Name]
+    matrix: dict[str, list[Any]] = {}
+    without: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    row: str = ""
+    columns: list[str]
+    published: dict[str, dict[str, str]] = {}
+    printed_only: bool = False
+    claims: list[str] = []
+    figures: list[Literal["precision_recall", "image_grid", "quality_against_time"]] = []
+    notes: list[str] = []
+    seeds: list[int] | None = None
+
+
+class Runtime(Strict):
+    """How runs are carried out; changes no result and is no part of any identity.
+
+    Attributes:
+        checkpoint_minutes: Time between checkpoints of a training run.
+        time_limit_minutes: Training stops itself after this time with a checkpoint, to be started again.
+        tensorboard: Whether training also logs for TensorBoard.
+        loader_workers: Processes that prepare training samples.
+    """
+
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
+    time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
+    tensorboard: bool = False
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Config(Strict):
+    """The person's choices: `config/config.yaml`, and what `--config` adds.
+
+    Attributes:
+        scale: Scale of the targets `all`, `tables`, `figures` and `report`.
+        seeds: One chain of runs per seed.
+        set: Settings laid over everything else, by dotted key (`finetune.steps`).
+        mirrors: Own mirrors by data set: a folder or an address, tried before the public ones.
+        gpu_request: How the cluster wants GPUs asked for.
+    """
+
+    scale: Name = "paper"
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    set: dict[str, Any] = {}
+    mirrors: dict[str, str] = {}
+    gpu_request: Literal["gpu", "gres"] = "gpu"
+    gpu_type: str | None = None
+    accept: list[str] = []
+    runtime: Runtime = Runtime()

@@ -1,0 +1,60 @@
+"""Settings of what MEMO is compared with: classical detectors and maps that somebody else computed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgebench.plan.settings import Limit, Predict, Settings
+
+
+class SobelPredict(Predict):
+    """Magnitude of the Sobel gradient."""
+
+    method: Literal["sobel"]
+
+
+class CannyPredict(Predict):
+    """Canny's detector.
+
+    Attributes:
+        sigma: Standard deviation of the smoothing, pixels.
+        low: Lower hysteresis threshold.
+        high: Upper hysteresis threshold.
+        tune_on: Split on which sigma and both thresholds are fitted; null uses the values given.
+        tune_limit: Number of images to fit on.
+    """
+
+    method: Literal["canny"]
+    sigma: Annotated[float, Field(gt=0)] = 1.0
+    low: Annotated[float, Field(ge=0)] = 0.1
+    high: Annotated[float, Field(ge=0)] = 0.2
+    tune_on: str | None = None
+    tune_limit: Limit = None
+
+    def words(self) -> list[str]:
+        return ["tuned"] if self.tune_on else [f"sigma{self.sigma:g}"]
+
+
+class BroughtPredict(Predict):
+    """Edge maps of another method, brought as a folder with one file per image.
+
+    Attributes:
+        folder: Where they lie. Names and sizes of the files are part of the run's identity.
+        name: What the method is called.
+    """
+
+    method: Literal["brought"]
+    folder: str
+    name: str = "brought"
+
+    def words(self) -> list[str]:
+        return [self.name]
+
+
+SETTINGS: dict[tuple[str, str], type[Settings]] = {
+    ("predict", "sobel"): SobelPredict,
+    ("predict", "canny"): CannyPredict,
+    ("predict", "brought"): BroughtPredict,
+}

@@ -1,0 +1,93 @@
+"""Settings of MEMO (CVPR 2026): masked edge prediction."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from edgebench.plan.settings import (
+    BY_SCALE,
+    Device,
+    Fraction,
+    PositiveInt,
+    Precision,
+    Predict,
+    Settings,
+    Step,
+    Train,
+)
+
+
+class MemoTrain(Train):
+    """Pre-training and fine-tuning of MEMO (paper, sections 3.2 and 3.4).
+
+    Attributes:
+        preset: Size of the network; `default` and `tiny` are the published ones.
+        crop: Side of the random square crop in pixels; null trains on whole images.
+        trim: Rows and columns cut off at the top left, as the authors do on BSDS (481x321 -> 480x320).
+        annotators: One annotator drawn per sample, or the union of all.
+        loss: `released` balances the edge region and weighs by clamp(1/r, 1, 5) as the authors' code does;
+            `paper` is the plain cross-entropy on masked pixels.
+        mask_ratio: `sampled` draws the ratio per sample; `full` masks everything, which makes the one-shot
+            baseline.
+        full_mask_share: Share of samples that are fully masked on purpose.
+        warm_start_steps: First steps with every sample fully masked; small networks fail without them.
+        image_drop: Probability of training without the image, for guidance.
+        lora_rank: Rank of the adapters when fine-tuning; null trains all weights.
+        dino: `frozen` as the paper says or `trainable` as the authors' code does.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    method: Literal["memo"]
+    preset: Annotated[Literal["default", "tiny", "mini", "small"], BY_SCALE] = "default"
+    crop: Annotated[PositiveInt | None, BY_SCALE] = 256
+    trim: Annotated[int, Field(ge=0)] = 0
+    annotators: Literal["random", "union"] = "random"
+    loss: Literal["released", "paper"] = "released"
+    mask_ratio: Literal["sampled", "full"] = "sampled"
+    full_mask_share: Annotated[Fraction, BY_SCALE] = 0.0
+    warm_start_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
+    image_drop: Fraction = 0.1
+    lora_rank: PositiveInt | None = None
+    dino: Literal["frozen", "trainable"] = "frozen"
+
+    def words(self) -> list[str]:
+        return [self.preset, *(["oneshot"] if self.mask_ratio == "full" else []), f"{self.steps}steps"]
+
+
+class MemoPredict(Predict):
+    """Revealing an edge map in order of confidence (paper, section 3.3).
+
+    Attributes:
+        weights: Training run whose weights are used.
+        reveal: Which pixels are revealed at each step.
+        steps: Forward rounds; at the last one everything left is revealed. `full` goes on until no pixel is
+            masked.
+        guidance: Scale of classifier-free guidance; 1 needs no second pass.
+        compat: Borders and the 20 % cap: `edgebench` (no wrap-around, most confident first), `official` (the
+            authors' PyTorch code: wrap-around, random subset) or `native` (their C++ operator).
+    """
+
+    VERSION: ClassVar[int] = 1
+    RANDOM: ClassVar[bool] = True
+
+    method: Literal["memo"]
+    weights: Step
+    reveal: Literal["locmax", "topk", "random"] = "locmax"
+    steps: PositiveInt | Literal["full"] = 10
+    guidance: Annotated[float, Field(ge=1)] = 1.4
+    compat: Literal["edgebench", "official", "native"] = "edgebench"
+    batch: Annotated[PositiveInt, BY_SCALE] = 4
+    precision: Precision = "fp32"
+    device: Device = "auto"
+
+    def words(self) -> list[str]:
+        return [f"{self.reveal}{self.steps}", f"g{self.guidance:g}"]
+
+
+SETTINGS: dict[tuple[str, str], type[Settings]] = {
+    ("train", "memo"): MemoTrain,
+    ("predict", "memo"): MemoPredict,
+}

@@ -1,0 +1,109 @@
+"""From a recipe and the layers over it to the resolved settings of every role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgebench.errors import ConfigError
+from edgebench.plan.merging import leaves, lookup, merge
+from edgebench.plan.methods import settings_class
+from edgebench.plan.reading import nearest, problem
+from edgebench.plan.settings import Settings, fields_by_scale
+
+Map = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings by role, and the file that they come from.
+
+    Attributes:
+        where: File (and part of it) for messages.
+        content: Settings by role.
+        kind: `recipe` may add roles; `scale` may touch only what a scale may change; `row` must not be
+            overruled by a scale.
+    """
+
+    where: str
+    content: Map
+    kind: str = "change"
+
+
+def resolve(layers: list[Layer]) -> dict[str, Settings]:
+    """Lay `layers` over one another, lowest first, and check the result.
+
+    Returns:
+        Settings by role.
+
+    Raises:
+        ConfigError: an unknown role, stage, method or key, a value of the wrong kind, or a scale that touches
+            what it must not; names the file, the key and the nearest known one.
+    """
+    merged: Map = {}
+    for layer in layers:
+        if layer.kind != "recipe":
+            _check_roles(layer, set(merged))
+        merged = merge(merged, layer.content)
+    resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
+    for layer in layers:
+        if layer.kind == "scale":
+            _check_scale(layer, resolved, layers)
+    return resolved
+
+
+def _check_roles(layer: Layer, roles: set[str]) -> None:
+    for role, content in layer.content.items():
+        if role.removesuffix("!") not in roles:
+            raise ConfigError(f"{layer.where}: unknown run '{role}'.{nearest(role, roles)}")
+        if content is not None and not isinstance(content, dict):
+            raise ConfigError(f"{layer.where}: '{role}' is {content!r}, but a map of settings is needed.")
+
+
+def _settings(role: str, content: Map, layers: list[Layer]) -> Settings:
+    for key in ("stage", "method"):
+        if key not in content:
+            raise ConfigError(f"{_origin(layers, role)}: run '{role}' needs the key '{key}'.")
+    where = _origin(layers, f"{role}.method")
+    model = settings_class(str(content["stage"]), str(content["method"]), where)
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for each in error.errors():
+            dotted = ".".join([role, *(str(part) for part in each["loc"] if isinstance(part, str))])
+            lines.append(problem(model, each, f"{_origin(layers, dotted)}: run '{role}'"))
+        # A union reports one problem per member; the person needs each sentence once.
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _origin(layers: list[Layer], dotted: str) -> str:
+    """Where the topmost layer that sets `dotted` (or the nearest key above it) comes from."""
+    while dotted:
+        for layer in reversed(layers):
+            if lookup(layer.content, dotted) is not None:
+                return layer.where
+        dotted = dotted.rpartition(".")[0]
+    return layers[0].where
+
+
+def _check_scale(scale: Layer, resolved: dict[str, Settings], layers: list[Layer]) -> None:
+    for role, content in scale.content.items():
+        allowed = fields_by_scale(type(resolved[role]))
+        for key in content:
+            if key.removesuffix("!") not in allowed:
+                raise ConfigError(
+                    f"{scale.where}: a scale may not change '{role}.{key}', which belongs to the method."
+                    f"{nearest(key, allowed)} Set it in a recipe or an experiment instead."
+                )
+    for layer in layers:
+        if layer.kind == "row":
+            for dotted in leaves(layer.content):
+                value = lookup(scale.content, dotted)
+                if value is not None and value != lookup(layer.content, dotted):
+                    raise ConfigError(
+                        f"{layer.where}: sets '{dotted}', but {scale.where} sets it to {value!r} for every row, "
+                        f"so the rows would be the same. Remove it from the scale."
+                    )

@@ -1,0 +1,129 @@
+"""A run and its identity."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from edgebench.files import digest
+
+Map = dict[str, Any]
+
+# Parts of a definition that say who made it and where it lies, not what it holds.
+_NOT_CONTENT = {"title", "licence", "terms", "citation", "bytes", "gate", "manifest_file"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stage applied to resolved settings and to other runs.
+
+    Attributes:
+        stage: `fetch`, `train`, `predict` or `evaluate`.
+        role: What the run is for in its recipe (`pretrain`, `finetune`, ...); a folder below `results/runs`.
+        version: VERSION of the stage and method.
+        scale: Name of the scale; empty for runs that every scale shares.
+        seed: Seed, or None where nothing is random.
+        settings: Resolved settings without resources and without references to other runs.
+        inputs: Runs that this one needs, by the name of the setting that names them.
+        dataset: Definition of the data set.
+        protocol: Definition of the protocol of an evaluation.
+        resources: What it asks of a machine; no part of the identity.
+    """
+
+    stage: str
+    role: str
+    version: int
+    scale: str
+    seed: int | None
+    settings: Map
+    inputs: dict[str, Run]
+    words: tuple[str, ...]
+    dataset: Map | None = None
+    protocol: Map | None = None
+    resources: Map = field(default_factory=dict)
+
+    @cached_property
+    def id(self) -> str:
+        """10 hex digits over everything that decides the run's result."""
+        return digest(
+            {
+                "stage": self.stage,
+                "version": self.version,
+                "scale": self.scale,
+                "seed": self.seed,
+                "settings": self.settings,
+                "inputs": {name: run.id for name, run in self.inputs.items()},
+                "dataset": definition_digest(self.dataset),
+                "protocol": definition_digest(self.protocol),
+            },
+            length=10,
+        )
+
+    @property
+    def label(self) -> str:
+        """Readable words of the settings, fit for a file name."""
+        words = [*self.words, *([f"seed{self.seed}"] if self.seed else [])]
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(words)).strip("-")[:80]
+
+    @property
+    def name(self) -> str:
+        """Label and id: the last part of the folder."""
+        return f"{self.label}-{self.id}"
+
+    @property
+    def folder(self) -> str:
+        """The run's folder, relative to the working folder, with forward slashes."""
+        return f"results/runs/{self.role}/{self.name}"
+
+    @property
+    def record(self) -> str:
+        """The file that is written last: the run is finished when it exists."""
+        return f"{self.folder}/run.json"
+
+    @property
+    def spec_file(self) -> str:
+        """Where the plan writes what the job needs to know."""
+        return f"results/plan/runs/{self.id}.json"
+
+    def spec(self) -> Map:
+        """What the job needs to know, as plain data."""
+        return {
+            "id": self.id,
+            "stage": self.stage,
+            "role": self.role,
+            "label": self.label,
+            "folder": self.folder,
+            "version": self.version,
+            "scale": self.scale,
+            "seed": self.seed,
+            "settings": self.settings,
+            "inputs": {name: run.folder for name, run in self.inputs.items()},
+            "input_ids": {name: run.id for name, run in self.inputs.items()},
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "resources": self.resources,
+        }
+
+    def upstream(self) -> list[Run]:
+        """All runs that this one needs, each once, in an order in which they could be carried out."""
+        ordered: dict[str, Run] = {}
+
+        def visit(run: Run) -> None:
+            for each in run.inputs.values():
+                visit(each)
+                ordered.setdefault(each.id, each)
+
+        visit(self)
+        return list(ordered.values())
+
+
+def definition_digest(definition: Map | None) -> str | None:
+    """Digest of a definition's content; titles, terms and mirrors do not count."""
+    if definition is None:
+        return None
+    content = {key: value for key, value in definition.items() if key not in _NOT_CONTENT}
+    if "source" in content:
+        content["source"] = {key: value for key, value in content["source"].items() if key != "mirrors"}
+    return digest(content)

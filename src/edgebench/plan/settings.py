@@ -1,0 +1,161 @@
+"""What a run can be told: the fields that all stages and methods share.
+
+Each method describes its own settings in `edgebench.plan.methods`, one file per method. A field marked
+`ByScale` may be changed by a scale; every other field belongs to the science and only recipes, experiments
+and the command line may set it. A field marked `Step` names another run of the recipe.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Marker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+BY_SCALE = _Marker("may be changed by a scale")
+STEP = _Marker("names a run of the recipe")
+
+Step = Annotated[str, STEP]
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Device = Annotated[Literal["auto", "cpu", "cuda"], BY_SCALE]
+Precision = Annotated[Literal["fp32", "bf16"], BY_SCALE]
+Limit = Annotated[PositiveInt | None, BY_SCALE]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors and values do not change after they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Resources(Strict):
+    """What one run asks of a machine, in neutral words that each profile translates.
+
+    Attributes:
+        gpus: Number of GPUs.
+        vram_gb: Memory that each GPU must have, GiB.
+        cpus: Processor cores.
+        mem_gb: Main memory, GiB.
+        minutes: Declared run time; also the declared estimate of `edgebench plan`.
+        disk_mb: What the run leaves on disk, MB.
+    """
+
+    gpus: Annotated[int, Field(ge=0)] = 0
+    vram_gb: Annotated[int, Field(ge=0)] = 0
+    cpus: PositiveInt = 1
+    mem_gb: PositiveInt = 4
+    minutes: Annotated[float, Field(gt=0)] = 10
+    disk_mb: Annotated[float, Field(ge=0)] = 10
+
+
+class Settings(Strict):
+    """Fields of every run.
+
+    Class attributes:
+        VERSION: Raised by hand when the results of this stage and method change; part of the identity.
+        RANDOM: Whether the seed matters; runs without randomness are shared between seeds.
+    """
+
+    VERSION: ClassVar[int] = 1
+    RANDOM: ClassVar[bool] = False
+
+    stage: Literal["fetch", "train", "predict", "evaluate"]
+    method: str
+    dataset: str
+    split: str = "train"
+    limit: Limit = None
+    resources: Annotated[Resources, BY_SCALE] = Resources()
+
+    def words(self) -> list[str]:
+        """Readable words for the label of the run's folder, besides method and data set."""
+        return []
+
+
+class Train(Settings):
+    """Fields of every training run: those of the one training loop.
+
+    Attributes:
+        start: Training run to start from.
+        labels: Predict run whose maps are the labels; without it the data set's own annotations.
+        steps: Optimiser steps.
+        batch: Samples per step over all GPUs, before accumulation.
+        accumulate: Batches added up per optimiser step.
+        ema_decay: Decay of the averaged weights; null trains without them.
+        ema_start: Optimiser step at which averaging starts.
+        gradient_clip: Largest norm of the gradient; null does not clip.
+    """
+
+    RANDOM: ClassVar[bool] = True
+
+    stage: Literal["train"]
+    start: Step | None = None
+    labels: Step | None = None
+    steps: Annotated[PositiveInt, BY_SCALE]
+    batch: Annotated[PositiveInt, BY_SCALE] = 8
+    accumulate: Annotated[PositiveInt, BY_SCALE] = 1
+    learning_rate: Annotated[float, Field(gt=0), BY_SCALE]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    schedule: Annotated[Literal["constant", "linear_warmup", "exponential"], BY_SCALE] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_checkpointing: Annotated[bool, BY_SCALE] = False
+    ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BY_SCALE] = None
+    ema_start: Annotated[int, Field(ge=0), BY_SCALE] = 0
+    precision: Precision = "fp32"
+    device: Device = "auto"
+
+
+class Predict(Settings):
+    """Fields of every predict run.
+
+    Attributes:
+        weights: Training run whose weights are used.
+    """
+
+    stage: Literal["predict"]
+    split: str = "test"
+
+
+class Fetch(Settings):
+    """Checked files of one data set, in their original layout."""
+
+    stage: Literal["fetch"] = "fetch"
+    method: Literal["fetch"] = "fetch"
+
+
+class Evaluate(Settings):
+    """Scores of one predict run under one protocol."""
+
+    stage: Literal["evaluate"] = "evaluate"
+    predictions: Step
+    split: str = "test"
+
+
+def _marked(annotation_metadata: list[Any], marker: _Marker) -> bool:
+    return any(each is marker for each in annotation_metadata)
+
+
+def fields_by_scale(model: type[Settings]) -> set[str]:
+    """Names of the fields that a scale may change."""
+    return {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)}
+
+
+def step_fields(model: type[Settings]) -> set[str]:
+    """Names of the fields whose value names another run of the recipe."""
+
+    def has_step(annotation: Any) -> bool:
+        if _marked(list(getattr(annotation, "__metadata__", ())), STEP):
+            return True
+        return any(has_step(each) for each in getattr(annotation, "__args__", ()))
+
+    return {
+        name
+        for name, field in model.model_fields.items()
+        if _marked(field.metadata, STEP) or has_step(field.annotation)
+    }

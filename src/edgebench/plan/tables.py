@@ -1,0 +1,183 @@
+"""Tables of a plan: which runs they show, and what the report needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from edgebench.errors import ConfigError
+from edgebench.files import digest
+from edgebench.plan.definitions import Experiment, Scale
+from edgebench.plan.runs import Run
+
+Map = dict[str, Any]
+
+TABLE_FORMATS = ("csv", "md", "tex", "html", "json")
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """The runs behind one row for one seed."""
+
+    seed: int
+    predict: Run
+    evaluations: dict[str, Run]
+
+    def spec(self) -> Map:
+        """As plain data."""
+        predict = self.predict
+        return {
+            "seed": self.seed,
+            "predict": predict.folder,
+            "dataset": {
+                "folder": predict.inputs["dataset"].folder,
+                "layout": (predict.dataset or {})["layout"],
+                "split": predict.settings["split"],
+                "limit": predict.settings["limit"],
+            },
+            "evaluations": {name: run.folder for name, run in self.evaluations.items()},
+        }
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: reproduced by `runs`, or printed only."""
+
+    key: str
+    label: str
+    published: dict[str, float]
+    runs: list[SeedRuns]
+
+    def spec(self) -> Map:
+        """As plain data."""
+        return {
+            "key": self.key,
+            "label": self.label,
+            "published": self.published,
+            "published_only": not self.runs,
+            "runs": [each.spec() for each in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a scale.
+
+    Attributes:
+        name: `PAPER/TABLE`, the experiment's file.
+        overrides: What the command line changed, by dotted key.
+    """
+
+    name: str
+    scale_name: str
+    scale: Scale
+    experiment: Experiment
+    rows: list[TableRow]
+    overrides: Map
+
+    @cached_property
+    def evaluations(self) -> list[Run]:
+        """All evaluate runs of the table."""
+        return [run for row in self.rows for seed in row.runs for run in seed.evaluations.values()]
+
+    @cached_property
+    def predictions(self) -> list[Run]:
+        """All predict runs that are scored."""
+        return [seed.predict for row in self.rows for seed in row.runs]
+
+    @cached_property
+    def id(self) -> str:
+        """Identity of the table: what it shows, of which runs."""
+        return digest(self._content(), length=10)
+
+    def _content(self) -> Map:
+        experiment = self.experiment
+        paper, table = self.name.split("/", 1)
+        datasets = {(run.dataset or {})["name"] for each in self.predictions for run in [*each.upstream(), each]}
+        stand_ins = {}
+        for original, other in self.scale.stand_ins.items():
+            name = other if isinstance(other, str) else other.dataset
+            if name in datasets:
+                stand_ins[original] = name
+        return {
+            "version": REPORT_VERSION,
+            "title": experiment.title,
+            "paper": paper,
+            "table": table,
+            "scale": self.scale_name,
+            "scale_title": self.scale.title,
+            "stand_ins": stand_ins,
+            "overrides": self.overrides,
+            "seeds": sorted({each.seed for row in self.rows for each in row.runs}),
+            "protocol": experiment.protocol,
+            "columns": experiment.columns,
+            "claims": experiment.claims,
+            "notes": experiment.notes,
+            "figures": list(experiment.figures),
+            "rows": [row.spec() for row in self.rows],
+        }
+
+    def spec(self) -> Map:
+        """What the report needs to know, as plain data."""
+        return {"id": self.id, **self._content()}
+
+    @property
+    def caption(self) -> str:
+        """What the report says below the table and its figures, in reStructuredText."""
+        content = self._content()
+        lines = [
+            f"**{content['title']}** at scale *{self.scale_name}*: {self.scale.title}.",
+            *(f"Data set *{other}* stands in for *{name}*." for name, other in content["stand_ins"].items()),
+            *([] if self.scale_name == "paper" else ["Not comparable with the printed numbers."]),
+            f"Protocols: {', '.join(self.experiment.protocol)}. Seeds: {', '.join(map(str, content['seeds']))}.",
+            *(f"Changed on the command line: {key} = {value}." for key, value in self.overrides.items()),
+            *self.experiment.notes,
+        ]
+        return " ".join(lines)
+
+    @property
+    def spec_file(self) -> str:
+        """Where the plan writes `spec`."""
+        return f"results/plan/tables/{self.scale_name}/{self.name}.json"
+
+    @property
+    def files(self) -> list[str]:
+        """The table in all its formats."""
+        return [f"results/tables/{self.scale_name}/{self.name}.{each}" for each in TABLE_FORMATS]
+
+    @property
+    def figure_files(self) -> list[str]:
+        """The pictures made of the same runs."""
+        return [f"results/figures/{self.scale_name}/{self.name}-{each}.png" for each in self.experiment.figures]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tables of a scale and the runs they need."""
+
+    scale: str
+    title: str
+    tables: dict[str, Table]
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """Every run by id, in an order in which they could be carried out.
+
+        Raises:
+            ConfigError: the same run stands under two roles, or a role under two stages.
+        """
+        found: dict[str, Run] = {}
+        stages: dict[str, str] = {}
+        for table in self.tables.values():
+            for evaluation in table.evaluations:
+                for run in [*evaluation.upstream(), evaluation]:
+                    same = found.setdefault(run.id, run)
+                    if same.role != run.role:
+                        raise ConfigError(
+                            f"the same run is called '{same.role}' and '{run.role}'; give it one name in all recipes."
+                        )
+                    if stages.setdefault(run.role, run.stage) != run.stage:
+                        raise ConfigError(f"'{run.role}' names runs of stages {stages[run.role]} and {run.stage}.")
+        return found

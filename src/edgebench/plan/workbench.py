@@ -1,0 +1,488 @@
+"""The definitions below `config/`, read once, and the plan of a scale made from them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgebench.errors import ConfigError
+from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
+from edgebench.plan.claims import parse_claims
+from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
+from edgebench.plan.merging import merge, nested
+from edgebench.plan.published import Published, published_rows
+from edgebench.plan.reading import nearest, read_yaml, validate
+from edgebench.plan.resolve import Layer, resolve
+from edgebench.plan.runs import Run
+from edgebench.plan.settings import Evaluate, Fetch, Settings, Strict, Train, step_fields
+from edgebench.plan.tables import Plan, SeedRuns, Table, TableRow
+
+Map = dict[str, Any]
+Definition = TypeVar("Definition", bound=Strict)
+
+COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
+PREDICT_COLUMNS = ["seconds_per_image"]
+EVALUATE_VERSION = {"edges": 1, "crispness": 1}
+FETCH_VERSION = 1
+
+
+class Workbench:
+    """All definitions of a `config/` folder.
+
+    Args:
+        root: The repository: the folder that holds `config/`.
+        config: What the command line adds to `config/config.yaml`.
+
+    Raises:
+        ConfigError: a definition is wrong; names file, key, value and the nearest right one.
+    """
+
+    def __init__(self, root: Path, config: Map | None = None) -> None:
+        self.root = root
+        path = root / "config" / "config.yaml"
+        self.config = validate(Config, merge(read_yaml(path), config or {}), self._shown(path))
+        self._plans: dict[str, Plan] = {}
+        self._definitions: dict[Path, Strict] = {}
+        self._fetches: dict[str, Run] = {}
+
+    # Definitions
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _load(self, model: type[Definition], kind: str, name: str) -> Definition:
+        path = self.root / "config" / kind / f"{name}.yaml"
+        if path not in self._definitions:
+            if not path.exists():
+                known = self.names(kind)
+                raise ConfigError(f"{self._shown(path)}: no such file.{nearest(name, known)}")
+            content = read_yaml(path)
+            if "name" in model.model_fields and content.get("name") != path.stem:
+                raise ConfigError(f"{self._shown(path)}: key 'name' must be '{path.stem}' like the file.")
+            self._definitions[path] = validate(model, content, self._shown(path))
+        return self._definitions[path]  # type: ignore[return-value]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all definitions of a kind: `datasets`, `experiments`, `protocols`, `recipes`, `scales`."""
+        folder = self.root / "config" / kind
+        return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+    def dataset(self, name: str) -> Dataset:
+        """The definition of a data set."""
+        return self._load(Dataset, "datasets", name)
+
+    def protocol(self, name: str) -> Protocol:
+        """The definition of a protocol."""
+        return self._load(Protocol, "protocols", name)
+
+    def scale(self, name: str) -> Scale:
+        """The definition of a scale; its recipes and roles are checked to exist."""
+        scale = self._load(Scale, "scales", name)
+        for recipe, roles in scale.recipes.items():
+            where = f"config/scales/{name}.yaml: recipes"
+            if recipe not in self.names("recipes"):
+                raise ConfigError(f"{where}: unknown recipe '{recipe}'.{nearest(recipe, self.names('recipes'))}")
+            known = {role for _, layer in self._recipe_chain(recipe) for role in layer.runs}
+            for role in roles:
+                if role not in known:
+                    raise ConfigError(f"{where}.{recipe}: unknown run '{role}'.{nearest(role, known)}")
+        return scale
+
+    def experiment(self, name: str) -> Experiment:
+        """The definition of an experiment, such as `memo/main_bsds`."""
+        return self._load(Experiment, "experiments", name)
+
+    def _recipe_chain(self, name: str) -> list[tuple[str, Recipe]]:
+        """The recipe and those it extends, the lowest first."""
+        chain: list[tuple[str, Recipe]] = []
+        following: str | None = name
+        while following:
+            if any(following == seen for seen, _ in chain):
+                raise ConfigError(f"config/recipes/{following}.yaml: extends itself.")
+            recipe = self._load(Recipe, "recipes", following)
+            chain.insert(0, (following, recipe))
+            following = recipe.extends
+        return chain
+
+    def dataset_map(self, name: str) -> Map:
+        """A data set's definition as plain data, with the digest of its manifest."""
+        dataset = self.dataset(name)
+        content = dataset.model_dump(mode="json")
+        if dataset.source.manifest:
+            manifest = self.root / "config" / "datasets" / dataset.source.manifest
+            if not manifest.exists():
+                raise ConfigError(f"config/datasets/{name}.yaml: manifest '{manifest.name}' does not exist.")
+            content["manifest_sha256"] = sha256_file(manifest)
+            content["manifest_file"] = str(manifest)
+        return content
+
+    # Plans
+
+    def plan(self, scale: str) -> Plan:
+        """All tables of a scale and the runs they need."""
+        if scale not in self._plans:
+            definition = self.scale(scale)
+            tables = {name: self._table(name, scale, definition) for name in self.names("experiments")}
+            self._plans[scale] = Plan(scale, definition.title, tables)
+        return self._plans[scale]
+
+    def find_run(self, name: str) -> Run:
+        """The run whose folder ends in `name` (label and id), at whichever scale it stands.
+
+        Raises:
+            ConfigError: the present definitions plan no such run.
+        """
+        wanted = name[-10:]
+        for dataset in self.names("datasets"):
+            if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
+                return self.fetch_run(dataset)
+        # The plans made so far first: a table's runs are asked for right after the table.
+        for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
+            run = self.plan(scale).runs.get(wanted)
+            if run is not None:
+                return run
+        raise ConfigError(
+            f"results/runs/.../{name}: no run of the present definitions has this id; the settings have changed since. "
+            f"`edgebench plan --scale SCALE` lists the runs of today."
+        )
+
+    def find_table(self, scale: str, name: str) -> Table:
+        """The table `PAPER/TABLE` of a scale."""
+        tables = self.plan(scale).tables
+        if name not in tables:
+            raise ConfigError(f"config/experiments/{name}.yaml: no such experiment.{nearest(name, tables)}")
+        return tables[name]
+
+    def roles(self, stage: str) -> str:
+        """Roles that runs of a stage can have, as a regular expression."""
+        if stage in ("fetch", "evaluate"):
+            return stage
+        return "|".join(
+            sorted(
+                {
+                    role
+                    for name in self.names("recipes")
+                    for _, recipe in self._recipe_chain(name)
+                    for role, settings in recipe.runs.items()
+                    if (settings or {}).get("stage") == stage
+                }
+            )
+        )
+
+    def write_spec(self, run: Run, own_mirror: str | None = None, accepted: bool = False) -> None:
+        """Write what the job of a run needs to know, unless it stands there already."""
+        spec = run.spec()
+        spec["runtime"] = self.config.runtime.model_dump(mode="json")
+        if run.stage == "fetch" and run.dataset is not None:
+            own = own_mirror or self.config.mirrors.get(run.dataset["name"])
+            spec["mirrors"] = [*([own] if own else []), *run.dataset["source"]["mirrors"]]
+            spec["accepted"] = accepted or run.dataset["gate"] == "none" or run.dataset["name"] in self.config.accept
+        write_text_if_changed(run.spec_file, pretty_json(spec))
+
+    def fetch_run(self, dataset: str) -> Run:
+        """The run that fetches a data set; the same for every scale."""
+        if dataset in self._fetches:
+            return self._fetches[dataset]
+        settings = Fetch(dataset=dataset)
+        self._fetches[dataset] = Run(
+            stage="fetch",
+            role="fetch",
+            version=FETCH_VERSION,
+            scale="",
+            seed=None,
+            settings={"method": "fetch", "dataset": dataset},
+            inputs={},
+            words=(dataset,),
+            dataset=self.dataset_map(dataset),
+            resources=settings.resources.model_dump(),
+        )
+        return self._fetches[dataset]
+
+    def _table(self, name: str, scale_name: str, scale: Scale) -> Table:
+        experiment = self.experiment(name)
+        where = f"config/experiments/{name}.yaml"
+        protocols = {each: self.protocol(each) for each in experiment.protocol}
+        _check_columns(experiment, protocols, where)
+        printed = self._printed(experiment)
+        rows = [
+            TableRow(
+                key=row.key,
+                label=row.label,
+                published=_printed_values(printed, row.published, f"{where}: row '{row.key}'"),
+                runs=[
+                    self._seed_runs(experiment, row, where, scale_name, scale, protocols, seed)
+                    for seed in experiment.seeds or self.config.seeds
+                ],
+            )
+            for row in _all_rows(experiment, where)
+        ]
+        try:
+            parse_claims(experiment.claims, [row.key for row in rows], experiment.columns)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if experiment.printed_only:
+            rows = _printed_only(printed, rows) + rows
+        return Table(name, scale_name, scale, experiment, rows, self.config.set)
+
+    def _printed(self, experiment: Experiment) -> list[Published]:
+        if experiment.shows.table is None:
+            return []
+        path = self.root / "config" / "published" / f"{experiment.shows.paper}.csv"
+        return _published(path, experiment.shows.table)
+
+    def _seed_runs(
+        self,
+        experiment: Experiment,
+        row: Row,
+        where: str,
+        scale_name: str,
+        scale: Scale,
+        protocols: dict[str, Protocol],
+        seed: int,
+    ) -> SeedRuns:
+        chain = self._recipe_chain(row.recipe or experiment.recipe)
+        settings = resolve(self._layers(chain, experiment, row, where, scale_name, scale))
+        builder = _Builder(self, settings, scale_name, scale, seed, where)
+        scored = chain[-1][1].evaluates
+        if scored not in settings:
+            raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', which is no run of it.")
+        predict = builder.run(scored)
+        evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
+        return SeedRuns(seed, predict, evaluations)
+
+    def _layers(
+        self,
+        chain: list[tuple[str, Recipe]],
+        experiment: Experiment,
+        row: Row,
+        where: str,
+        scale_name: str,
+        scale: Scale,
+    ) -> list[Layer]:
+        recipes = [Layer(f"config/recipes/{name}.yaml", recipe.runs, "recipe") for name, recipe in chain]
+        roles = {role for _, recipe in chain for role in recipe.runs}
+        changes = {role: value for role, value in experiment.runs.items() if role in roles or row.recipe is None}
+        overrides = nested(self.config.set)
+        scaled: Map = {}
+        for name, _ in chain:
+            scaled = merge(scaled, scale.recipes.get(name, {}))
+        for role, content in scaled.items():
+            if role not in roles:
+                raise ConfigError(f"config/scales/{scale_name}.yaml: unknown run '{role}'.{nearest(role, roles)}")
+            scaled[role] = content
+        return [
+            *recipes,
+            Layer(where, changes),
+            Layer(f"{where}: row '{row.key}'", nested(row.set), "row"),
+            Layer(f"config/scales/{scale_name}.yaml", scaled, "scale"),
+            # The command line speaks to all recipes at once, so roles that this one lacks are passed over.
+            Layer("the command line", {role: value for role, value in overrides.items() if role in roles}),
+        ]
+
+    def _evaluation(self, predict: Run, protocol: Protocol) -> Run:
+        assert predict.dataset is not None
+        definition = protocol.model_dump(mode="json")
+        if protocol.method == "edges" and protocol.max_distance is None:
+            tolerance = predict.dataset["edge_tolerance"]
+            if tolerance is None:
+                raise ConfigError(
+                    f"config/datasets/{predict.dataset['name']}.yaml: key 'edge_tolerance' is needed by "
+                    f"config/protocols/{protocol.name}.yaml."
+                )
+            definition["max_distance"] = tolerance
+        settings = Evaluate(
+            method=protocol.method,
+            dataset=predict.settings["dataset"],
+            split=predict.settings["split"],
+            limit=predict.settings["limit"],
+            predictions=predict.role,
+        )
+        return Run(
+            stage="evaluate",
+            role="evaluate",
+            version=EVALUATE_VERSION[protocol.method],
+            scale=predict.scale,
+            seed=None,
+            settings=settings.model_dump(mode="json", include={"method", "dataset", "split", "limit"}),
+            inputs={"dataset": predict.inputs["dataset"], "predictions": predict},
+            words=(predict.label, protocol.columns),
+            dataset=predict.dataset,
+            protocol=definition,
+            resources={**settings.resources.model_dump(), "cpus": 2},
+        )
+
+    @cached_property
+    def known_set_roles(self) -> set[str]:
+        """Roles of all recipes, for `set` on the command line."""
+        return {role for name in self.names("recipes") for _, r in self._recipe_chain(name) for role in r.runs}
+
+    def check_overrides(self) -> None:
+        """Raise a ConfigError when `set` names a role that no recipe has."""
+        for role in nested(self.config.set):
+            if role not in self.known_set_roles:
+                raise ConfigError(f"the command line: unknown run '{role}'.{nearest(role, self.known_set_roles)}")
+
+
+@cache
+def _published(path: Path, table: str) -> list[Published]:
+    return published_rows(path, table)
+
+
+class _Builder:
+    """Turns the settings of one recipe into runs, each once."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        settings: dict[str, Settings],
+        scale_name: str,
+        scale: Scale,
+        seed: int,
+        where: str,
+    ) -> None:
+        self.bench, self.settings, self.scale_name, self.scale = bench, settings, scale_name, scale
+        self.seed, self.where = seed, where
+        self._runs: dict[str, Run] = {}
+        self._open: list[str] = []
+
+    def run(self, role: str) -> Run:
+        """The run of a role, with all that it needs."""
+        if role in self._open:
+            raise ConfigError(f"{self.where}: runs need one another in a circle: {' -> '.join([*self._open, role])}.")
+        if role not in self._runs:
+            self._open.append(role)
+            self._runs[role] = self._make(role, self.settings[role])
+            self._open.pop()
+        return self._runs[role]
+
+    def _make(self, role: str, settings: Settings) -> Run:
+        dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+        self._check_split(role, dataset, split)
+        references = step_fields(type(settings))
+        inputs = {"dataset": self.bench.fetch_run(dataset)}
+        for name in sorted(references):
+            other = getattr(settings, name)
+            if other is not None:
+                if other not in self.settings:
+                    raise ConfigError(
+                        f"{self.where}: '{role}.{name}' is '{other}', which is no run.{nearest(other, self.settings)}"
+                    )
+                inputs[name] = self.run(other)
+        content = settings.model_dump(mode="json", exclude={"stage", "resources", *references})
+        content |= {"dataset": dataset, "split": split}
+        every = {key: value for key, value in self.scale.every.items() if key in content}
+        content |= every
+        if settings.method == "brought":
+            content["files"] = _folder_digest(self.bench.root, content["folder"], self.where)
+        if isinstance(settings, Train) and "labels" in inputs:
+            self._check_labels(role, content, inputs["labels"])
+        return Run(
+            stage=settings.stage,
+            role=role,
+            version=settings.VERSION,
+            scale=self.scale_name,
+            seed=self.seed if settings.RANDOM else None,
+            settings=content,
+            inputs=inputs,
+            words=(settings.method, dataset, *settings.words()),
+            dataset=inputs["dataset"].dataset,
+            resources=settings.resources.model_dump(),
+        )
+
+    def _check_split(self, role: str, dataset: str, split: str) -> None:
+        splits = self.bench.dataset(dataset).images
+        known = {*splits, *({"trainval"} if {"train", "val"} <= set(splits) else set())}
+        if split not in known:
+            raise ConfigError(
+                f"{self.where}: run '{role}' uses split '{split}' of data set '{dataset}'.{nearest(split, known)}"
+            )
+
+    def _check_labels(self, role: str, content: Map, labels: Run) -> None:
+        same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
+        if not all(same):
+            raise ConfigError(
+                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its labels come "
+                f"from {labels.settings['dataset']}/{labels.settings['split']}. Give both the same data set and split."
+            )
+
+
+def _folder_digest(root: Path, folder: str, where: str) -> str:
+    path = Path(folder).expanduser()
+    path = path if path.is_absolute() else root / path
+    if not path.is_dir():
+        raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
+    return digest(sorted((p.name, p.stat().st_size) for p in path.iterdir() if p.is_file()), length=16)
+
+
+def _all_rows(experiment: Experiment, where: str) -> list[Row]:
+    rows = list(experiment.rows)
+    names = list(experiment.matrix)
+    for values in itertools.product(*experiment.matrix.values()) if names else ():
+        chosen = dict(zip(names, values, strict=True))
+        if any(all(chosen.get(key) == value for key, value in left_out.items()) for left_out in experiment.without):
+            continue
+        key = ",".join(str(value) for value in values)
+        label = _fill(experiment.row or ", ".join(f"{{{name}}}" for name in names), chosen, where)
+        rows.append(Row(key=key, label=label, set=chosen, published=experiment.published.get(key, {})))
+    keys = [row.key for row in rows]
+    twice = {key for key in keys if keys.count(key) > 1}
+    if twice:
+        raise ConfigError(f"{where}: the row keys {sorted(twice)} stand twice.")
+    if not rows:
+        raise ConfigError(f"{where}: no rows. Give 'matrix' or 'rows'.")
+    for key in experiment.published:
+        if key not in keys:
+            raise ConfigError(f"{where}: published: unknown row '{key}'.{nearest(key, keys)}")
+    for left_out in experiment.without:
+        for key in left_out:
+            if key not in names:
+                raise ConfigError(f"{where}: without: unknown key '{key}'.{nearest(key, names)}")
+    return rows
+
+
+def _fill(template: str, values: Map, where: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise ConfigError(f"{where}: row: unknown key '{match[1]}'.{nearest(match[1], values)}")
+        return str(values[match[1]])
+
+    return re.sub(r"\{([^}]+)\}", value, template)
+
+
+def _check_columns(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
+    known = list(PREDICT_COLUMNS)
+    for protocol in protocols.values():
+        known += [f"{protocol.columns}_{each}".rstrip("_") for each in COLUMNS_OF[protocol.method]]
+    for column in experiment.columns:
+        if column not in known:
+            raise ConfigError(f"{where}: columns: none of its protocols gives '{column}'.{nearest(column, known)}")
+
+
+def _printed_values(printed: list[Published], chosen: dict[str, str], where: str) -> dict[str, float]:
+    if not chosen:
+        return {}
+    for key in chosen:
+        if key not in ("method", "variant"):
+            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, ['method', 'variant'])}")
+    rows = [row for row in printed if all(getattr(row, key) == value for key, value in chosen.items())]
+    if not rows:
+        known = sorted({f"{row.method} / {row.variant}" for row in printed})
+        raise ConfigError(f"{where}: no printed row is {chosen}. Printed: {'; '.join(known)}.")
+    return {row.metric: row.value for row in rows if row.value is not None}
+
+
+def _printed_only(printed: list[Published], rows: list[TableRow]) -> list[TableRow]:
+    """Printed rows that no reproduced row stands beside, in printed order."""
+    taken = [row.published for row in rows]
+    found: dict[str, dict[str, float]] = {}
+    for line in printed:
+        if line.value is not None:
+            found.setdefault(f"{line.method} {line.variant}".strip(), {})[line.metric] = line.value
+    return [
+        TableRow(key=f"printed: {name}", label=name, published=values, runs=[])
+        for name, values in found.items()
+        if values not in taken
+    ]

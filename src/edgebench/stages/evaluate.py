@@ -1,0 +1,100 @@
+"""Stage `evaluate`: the maps of a predict run and ground truth in, scores and per-image counts out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgebench.errors import DataError
+from edgebench.files import atomic_path, write_json
+from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.spec import RunSpec
+
+CRISPNESS_VERSION = 1
+
+
+def evaluate(spec: RunSpec) -> dict[str, Any]:
+    """Score a predict run under the protocol of the plan file.
+
+    Writes `scores.json` (`columns`, `scores`, `protocol`, `n_images`, `version`) and, per image,
+    `counts.npz` (boundaries) or `per_image.npz` (crispness).
+
+    Raises:
+        DataError: a map or an annotation is missing, damaged or of another size.
+    """
+    protocol = spec.content["protocol"]
+    score = {"edges": _edges, "crispness": _crispness}[protocol["method"]]
+    columns, scores, version, count = score(spec, protocol)
+    write_json(
+        spec.folder / "scores.json",
+        {"columns": columns, "scores": scores, "protocol": protocol, "n_images": count, "version": version},
+    )
+    return {"n_images": count, "columns": columns, "metric_version": version}
+
+
+def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int, int]:
+    from edgebench.data.edge_maps import read_edge_map
+    from edgebench.stages.evaluate_edges import (
+        VERSION,
+        DollarNms,
+        EdgeItem,
+        EdgeProtocol,
+        evaluate_items,
+        write_counts,
+    )
+
+    dataset = open_input(spec)
+    predictions = spec.input("predictions")
+    items = [
+        EdgeItem(
+            image_id,
+            partial(read_edge_map, map_file(predictions, image_id)),
+            partial(dataset.boundaries, image_id),
+            str(map_file(predictions, image_id)),
+            f"the annotations of {image_id}",
+        )
+        for image_id in dataset.ids
+    ]
+    evaluation = evaluate_items(
+        items,
+        EdgeProtocol(
+            name=protocol["name"],
+            nms=DollarNms(**protocol["nms"]) if protocol["nms"] else None,
+            thin=protocol["thin"],
+            max_distance=protocol["max_distance"],
+            thresholds=protocol["thresholds"],
+        ),
+        jobs=spec.threads,
+    )
+    write_counts(spec.folder / "counts.npz", evaluation)
+    scores = evaluation.scores()
+    prefix = protocol["columns"]
+    columns = {
+        f"{prefix}_ods": scores["ods"]["f"],
+        f"{prefix}_ois": scores["ois"]["f"],
+        f"{prefix}_ap": scores["ap"]["value"],
+    }
+    return columns, scores, VERSION, len(evaluation.ids)
+
+
+def _crispness(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int, int]:
+    import numpy as np
+
+    from edgebench.data.edge_maps import read_edge_map
+    from edgebench.metrics.edges.crispness import average_crispness
+    from edgebench.progress import track
+
+    dataset = open_input(spec)
+    folder: Path = spec.input("predictions")
+    if not dataset.ids:
+        raise DataError(f"{folder}: there is no image to evaluate.")
+    values = np.array(
+        [average_crispness(read_edge_map(map_file(folder, each))) for each in track(dataset.ids, "Crispness")]
+    )
+    name = protocol["columns"]
+    with atomic_path(spec.folder / "per_image.npz") as path:
+        columns: dict[str, Any] = {"ids": np.array(dataset.ids), name: values}
+        np.savez_compressed(path, **columns)
+    mean = float(values.mean())
+    return {name: mean}, {name: {"value": mean}}, CRISPNESS_VERSION, len(dataset.ids)

@@ -1,0 +1,181 @@
+"""Stage `predict`: one edge map per image, written as an 8-bit PNG (bright = edge)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgebench.files import write_json
+from edgebench.progress import track
+from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgebench.data.adapters import Dataset
+
+    # Images and ids of one batch in, one float map (H, W) in [0, 1] per image out.
+    Predictor = Callable[[list[np.ndarray], list[str]], list[np.ndarray]]
+
+
+def predict(spec: RunSpec) -> dict[str, Any]:
+    """Write the map of every image of the split; images whose map is there already are passed over.
+
+    Batches hold images of one size and are always cut the same way, so that a run that was interrupted ends
+    with the files of an undisturbed one.
+
+    Raises:
+        EdgebenchError: an image, the weights or brought maps are missing or damaged.
+    """
+    dataset = open_input(spec)
+    make, note = _PREDICTORS[spec.settings["method"]](spec, dataset)
+    timing = _Timing(spec.folder / "work" / "seconds.tsv")
+    batches = list(_batches(dataset, spec.settings.get("batch", 1)))
+    todo = [batch for batch in batches if not all(map_file(spec.folder, each).exists() for each in batch)]
+    for ids in track(todo, spec.content["label"], total=len(batches), done=len(batches) - len(todo)):
+        images = [dataset.image(each) for each in ids]
+        start = time.perf_counter()
+        maps = make(images, ids)
+        timing.add(ids, time.perf_counter() - start)
+        for image_id, edges in zip(ids, maps, strict=True):
+            _write(map_file(spec.folder, image_id), edges)
+    seconds = timing.per_image(dataset.ids)
+    write_json(spec.folder / "timing.json", seconds)
+    mean = sum(seconds.values()) / len(seconds) if seconds else None
+    return {"n_images": len(dataset.ids), "seconds_per_image": mean, **note}
+
+
+def _write(path: Path, edges: np.ndarray) -> None:
+    from edgebench.data.images import write_map_png
+
+    write_map_png(path, edges)
+
+
+def _batches(dataset: Dataset, size: int) -> Iterator[list[str]]:
+    by_shape: dict[tuple[int, int], list[str]] = {}
+    for image_id in dataset.ids:
+        by_shape.setdefault(dataset.size(image_id), []).append(image_id)
+    for ids in by_shape.values():
+        for first in range(0, len(ids), size):
+            yield ids[first : first + size]
+
+
+class _Timing:
+    """Seconds per image, appended as batches finish, so that an interrupted run keeps them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, ids: list[str], seconds: float) -> None:
+        with self.path.open("a") as file:
+            file.writelines(f"{image_id}\t{seconds / len(ids):.6f}\n" for image_id in ids)
+
+    def per_image(self, ids: list[str]) -> dict[str, float]:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        # A line cut off by a kill lacks a part; its image counts without a time.
+        known = {parts[0]: float(parts[1]) for line in lines if len(parts := line.split("\t")) == 2 and parts[1]}
+        return {image_id: known[image_id] for image_id in ids if image_id in known}
+
+
+# Each of these prepares a method and returns its predictor with what the record should say.
+
+
+def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
+    import torch
+
+    from edgebench.methods.memo.predictor import Predictor, load_network
+
+    torch.set_num_threads(spec.threads)
+    settings = spec.settings
+    network = load_network(spec.input("weights") / "weights.safetensors")
+    predictor = Predictor(
+        network,
+        reveal=settings["reveal"],
+        steps=settings["steps"],
+        guidance=settings["guidance"],
+        compat=settings["compat"],
+        seed=spec.seed,
+        device=settings["device"],
+        precision=settings["precision"],
+    )
+    note: dict[str, Any] = {"passes": []}
+
+    def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
+        predictions = predictor.predict(images, ids)
+        note["passes"].append(predictor.passes)
+        return [each.probability for each in predictions]
+
+    return make, note
+
+
+def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
+    from edgebench.methods.sam.proposals import synthesise_edges
+
+    return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
+
+
+def _sobel(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
+    from edgebench.methods.baselines.sobel import sobel_edges
+
+    return (lambda images, ids: [sobel_edges(image) for image in images]), {}
+
+
+def _canny(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
+    from edgebench.methods.baselines.canny import canny_edges, tune_canny
+
+    settings = spec.settings
+    chosen = {name: settings[name] for name in ("sigma", "low", "high")}
+    note: dict[str, Any] = {}
+    if settings["tune_on"]:
+        from edgebench.data.adapters import open_dataset
+
+        definition = spec.content["dataset"]
+        training = open_dataset(definition["layout"], spec.input("dataset"), settings["tune_on"])
+        ids = training.ids[: settings["tune_limit"]]
+        sigma, low, high, score = tune_canny(
+            [training.image(each) for each in ids],
+            [training.boundaries(each) for each in ids],
+            definition["edge_tolerance"],
+        )
+        chosen = {"sigma": sigma, "low": low, "high": high}
+        note = {"tuned": chosen, "tuned_f": score, "tuned_images": len(ids)}
+    return (lambda images, ids: [canny_edges(image, **chosen).astype(float) for image in images]), note
+
+
+def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
+    from edgebench.data.edge_maps import find_maps, read_edge_map
+    from edgebench.errors import DataError
+
+    folder = Path(spec.settings["folder"]).expanduser()
+    files = find_maps(folder)
+    missing = [image_id for image_id in dataset.ids if image_id not in files]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(dataset.ids)} images have no map here, the first is '{missing[0]}'. "
+            f"Name the maps like the images, for example {missing[0]}.png."
+        )
+
+    def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
+        maps = [read_edge_map(files[image_id]) for image_id in ids]
+        for image, edges, image_id in zip(images, maps, ids, strict=True):
+            if image.shape[:2] != edges.shape:
+                raise DataError(
+                    f"{files[image_id]}: is {edges.shape[1]}x{edges.shape[0]} pixels, its image "
+                    f"{image.shape[1]}x{image.shape[0]}. Bring maps of the images' own size."
+                )
+        return maps
+
+    return make, {"brought_from": str(folder)}
+
+
+_PREDICTORS: dict[str, Callable[[RunSpec, Dataset], tuple[Predictor, dict[str, Any]]]] = {
+    "memo": _memo,
+    "mask_edges": _mask_edges,
+    "sobel": _sobel,
+    "canny": _canny,
+    "brought": _brought,
+}

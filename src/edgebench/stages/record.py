@@ -1,0 +1,139 @@
+"""The record of a run: what made it, where, from what, and what it cost."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import edgebench
+from edgebench.files import digest, read_json, sha256_file, write_json
+from edgebench.plan.runs import definition_digest
+
+Map = dict[str, Any]
+
+RECORD = "run.json"
+_LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "numba",
+)
+
+
+@contextmanager
+def recorded(spec: Map, folder: Path) -> Iterator[Map]:
+    """Yield a map for what the stage wants recorded; write the record last, when the body succeeded.
+
+    A run that was interrupted and resumed adds up the seconds of all its parts, which are kept in
+    `work/seconds.json` until the record is written.
+    """
+    extra: Map = {}
+    start, clock = datetime.now(UTC), time.monotonic()
+    before = _spent(folder)
+    try:
+        yield extra
+    except BaseException:
+        write_json(folder / "work" / "seconds.json", {"seconds": before + time.monotonic() - clock})
+        raise
+    seconds = before + time.monotonic() - clock
+    record = {
+        **{key: spec[key] for key in ("id", "stage", "role", "label", "version", "scale", "seed", "settings")},
+        "inputs": spec.get("input_ids", {}),
+        "dataset": _definition(spec.get("dataset")),
+        "protocol": spec.get("protocol"),
+        "resources": spec.get("resources", {}),
+        "code": code(),
+        "machine": machine(),
+        "start": start.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "gpu_seconds": round(seconds * spec.get("resources", {}).get("gpus", 0), 3) if machine()["gpu"] else 0.0,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **extra,
+    }
+    (folder / "work" / "seconds.json").unlink(missing_ok=True)
+    if (folder / "work").is_dir() and not any((folder / "work").iterdir()):
+        (folder / "work").rmdir()
+    write_json(folder / RECORD, record)
+
+
+def _spent(folder: Path) -> float:
+    path = folder / "work" / "seconds.json"
+    return float(read_json(path)["seconds"]) if path.exists() else 0.0
+
+
+def _definition(definition: Map | None) -> Map | None:
+    if definition is None:
+        return None
+    return {"name": definition["name"], "digest": definition_digest(definition)}
+
+
+@cache
+def code() -> Map:
+    """Version of edgebench, git revision with a digest of what is not committed, and libraries."""
+    package = Path(edgebench.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    lock = package.parents[1] / "envs" / "requirements.lock"
+    return {
+        "edgebench": edgebench.__version__,
+        "git": _git("rev-parse", "HEAD"),
+        "uncommitted": digest(difference, 16) if (difference := _git("diff", "HEAD")) else None,
+        "fingerprint": digest([(p.relative_to(package).as_posix(), sha256_file(p)) for p in sources], 16),
+        "lock": sha256_file(lock)[:16] if lock.exists() else None,
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(edgebench.__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else None
+
+
+@cache
+def machine() -> Map:
+    """Host, processor, cores, and the GPU with its driver when torch is loaded and sees one."""
+    gpu = driver = None
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name(0)
+        driver = torch.version.cuda
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "cuda": driver,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,44 @@
+"""Carrying out one planned run, whichever its stage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from edgebench.stages.record import recorded
+from edgebench.stages.spec import read_spec
+
+
+def carry_out(spec_file: Path, threads: int = 1) -> Path:
+    """Carry out the run of a plan file and write its record last.
+
+    A run that was interrupted goes on where it stood.
+
+    Args:
+        spec_file: Plan file, below `results/plan/runs`.
+        threads: Processor cores to use.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        EdgebenchError: something the person can put right, in words.
+    """
+    # Read by the numerical libraries when they load, so before any of them does.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    spec = read_spec(spec_file, threads)
+    # Only the one stage is imported: scoring needs no torch, and fetching needs neither.
+    if spec.content["stage"] == "fetch":
+        from edgebench.stages.fetch import fetch as stage
+    elif spec.content["stage"] == "train":
+        from edgebench.stages.train import train as stage
+    elif spec.content["stage"] == "predict":
+        from edgebench.stages.predict import predict as stage
+    else:
+        from edgebench.stages.evaluate import evaluate as stage
+    with recorded(spec.content, spec.folder) as extra:
+        extra.update(stage(spec))
+    shutil.rmtree(spec.folder / "work", ignore_errors=True)
+    return spec.folder

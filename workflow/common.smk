@@ -1,0 +1,103 @@
+# Glue between the plan and the rules: where a run stands, what it needs, what it asks of the machine.
+# All logic lives in edgebench.plan, the only part of edgebench that the workflow imports.
+import sys
+from pathlib import Path
+from shlex import quote
+
+from edgebench.errors import EdgebenchError
+from edgebench.plan.freshness import plan_input
+from edgebench.plan.workbench import Workbench
+from snakemake.exceptions import WorkflowError
+
+EDGEBENCH = f"{quote(sys.executable)} -m edgebench"
+
+
+def explained(function, *arguments):
+    """Call `function`; a mistake in the definitions is shown as one message without a traceback."""
+    try:
+        return function(*arguments)
+    except EdgebenchError as error:
+        raise WorkflowError(str(error)) from None
+
+
+bench = explained(Workbench, Path(workflow.basedir), dict(config))
+explained(bench.check_overrides)
+
+
+def plan_of(scale):
+    return explained(bench.plan, scale)
+
+
+def run_of(wildcards):
+    return explained(bench.find_run, wildcards.run)
+
+
+def inputs_of(wildcards):
+    """Records of the runs that a run needs. Their age means nothing: their identity is in their path."""
+    run = run_of(wildcards)
+    bench.write_spec(run)
+    return [ancient(each.record) for each in run.inputs.values()]
+
+
+def table_of(wildcards):
+    return explained(bench.find_table, wildcards.scale, wildcards.table)
+
+
+def inputs_of_table(wildcards):
+    table = table_of(wildcards)
+    return [ancient(run.record) for run in [*table.predictions, *table.evaluations]]
+
+
+def plan_of_table(wildcards, output):
+    """The table's plan file; newer than the output exactly when the output shows something else."""
+    path, changed = explained(
+        plan_input, table_of(wildcards), Path(output.format(**wildcards))
+    )
+    return path if changed else ancient(path)
+
+
+def resource(name, unit=1):
+    """A resource of the run's plan; time and memory grow when a job is tried again."""
+
+    def amount(wildcards, attempt):
+        grows = name in ("minutes", "mem_gb")
+        return (
+            int(
+                run_of(wildcards).resources[name] * unit * (attempt if grows else 1)
+                + 0.5
+            )
+            or 1
+        )
+
+    return amount
+
+
+def gpu_request(kind):
+    """GPUs in the words of the cluster: `gpu` or `gres` (config key `gpu_request`), none of the other."""
+
+    def request(wildcards):
+        count = run_of(wildcards).resources["gpus"]
+        asked = count and bench.config.gpu_request == kind
+        if kind == "gpu":
+            return count if asked else 0
+        return (
+            ":".join(filter(None, ["gpu", bench.config.gpu_type, str(count)]))
+            if asked
+            else ""
+        )
+
+    return request
+
+
+def files_of(scale, kind):
+    """All tables or figures of a scale."""
+    return lambda wildcards: [
+        file
+        for table in plan_of(scale).tables.values()
+        for file in getattr(table, kind)
+    ]
+
+
+plan_of(
+    bench.config.scale
+)  # mistakes in the definitions are told before any work is planned

@@ -1,0 +1,119 @@
+# One generic rule per stage. What a run is told stands in its plan file; its identity is in its path, so
+# nothing here knows a method, a data set or an experiment.
+
+RUN = "results/runs/{role}/{run}/run.json"
+LOG = "results/logs/{role}/{run}.log"
+BENCHMARK = "results/benchmarks/{role}/{run}.tsv"
+
+
+wildcard_constraints:
+    run=r"[^/]+-[0-9a-f]{10}",
+
+
+rule fetch:
+    input:
+        inputs_of,
+    output:
+        RUN,
+    log:
+        LOG,
+    benchmark:
+        BENCHMARK
+    wildcard_constraints:
+        role=bench.roles("fetch"),
+    conda:
+        "../../envs/edgebench.yaml"
+    threads: resource("cpus")
+    resources:
+        runtime=resource("minutes"),
+        mem_mb=resource("mem_gb", 1024),
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Fetching the data set {wildcards.run}."
+    shell:
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+
+
+rule train:
+    input:
+        inputs_of,
+    output:
+        RUN,
+    log:
+        LOG,
+    benchmark:
+        BENCHMARK
+    wildcard_constraints:
+        role=bench.roles("train"),
+    priority: 10
+    conda:
+        "../../envs/edgebench.yaml"
+    threads: resource("cpus")
+    resources:
+        runtime=resource("minutes"),
+        mem_mb=resource("mem_gb", 1024),
+        gpu=gpu_request("gpu"),
+        gres=gpu_request("gres"),
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Training {wildcards.run}."
+    shell:
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+
+
+rule predict:
+    input:
+        inputs_of,
+    output:
+        RUN,
+    log:
+        LOG,
+    benchmark:
+        BENCHMARK
+    wildcard_constraints:
+        role=bench.roles("predict"),
+    conda:
+        "../../envs/edgebench.yaml"
+    threads: resource("cpus")
+    resources:
+        runtime=resource("minutes"),
+        mem_mb=resource("mem_gb", 1024),
+        gpu=gpu_request("gpu"),
+        gres=gpu_request("gres"),
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Predicting with {wildcards.run}."
+    shell:
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        inputs_of,
+    output:
+        RUN,
+    log:
+        LOG,
+    benchmark:
+        BENCHMARK
+    wildcard_constraints:
+        role=bench.roles("evaluate"),
+    conda:
+        "../../envs/edgebench.yaml"
+    threads: resource("cpus")
+    resources:
+        runtime=resource("minutes"),
+        mem_mb=resource("mem_gb", 1024),
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Scoring {wildcards.run}."
+    shell:
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
