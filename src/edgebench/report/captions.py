@@ -7,12 +7,12 @@ from edgebench.report.collect import TableSpec
 from edgebench.report.tables import Table, facts, warning
 
 FIGURES = {
-    "precision_recall": "Precision against recall over all thresholds. Grey lines join points of equal F; a dot "
-    "marks the best F over the data set (ODS).",
-    "image_grid": "Input, mean of the annotators, and each method's map; dark is edge. The images are evenly "
-    "spaced in the list of all, not picked by hand.",
-    "quality_against_time": "Crispness (AC) and F against seconds per image. Bars are 95 % bootstrap intervals over "
-    "images.",
+    "precision_recall": "Precision against recall over all thresholds. Grey lines join points of equal "
+    "F; a dot marks the best F over the data set (ODS).",
+    "image_grid": "Input, mean of the annotators, and each method's map; dark is edge. The images are "
+    "evenly spaced in the list of all, not picked by hand.",
+    "quality_against_time": "Crispness (AC) and F against seconds per image. Bars are 95 % bootstrap "
+    "intervals over images.",
 }
 
 
@@ -25,7 +25,9 @@ def table_caption(table: Table) -> str:
     if table.claims:
         parts.append("What the paper concludes, on these numbers:")
         parts.append(
-            "\n".join(f"- **{each.status}**: ``{each.claim.text}`` ({_rst(explain(each))})" for each in table.claims)
+            "\n".join(
+                f"- **{each.status}**: ``{each.claim.text}`` ({_rst(explain(each))})" for each in table.claims
+            )
         )
     return "\n\n".join(parts) + "\n"
 

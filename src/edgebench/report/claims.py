@@ -122,7 +122,8 @@ def explain(checked: Checked) -> str:
         return "no number for one side"
     claim = checked.claim
     margin = f" {'+' if claim.margin > 0 else '-'} {abs(claim.margin):g}" if claim.margin else ""
-    text = f"{checked.left:.3f} {claim.operator} {checked.right:.3f}{margin}; difference {checked.difference:+.3f}"
+    text = f"{checked.left:.3f} {claim.operator} {checked.right:.3f}{margin}"
+    text += f"; difference {checked.difference:+.3f}"
     if checked.low is not None and checked.high is not None:
         pairing = "" if checked.paired else ", sides scored on different images"
         text += f" [{checked.low:+.3f}, {checked.high:+.3f}] over {checked.n_images} images{pairing}"
@@ -131,5 +132,3 @@ def explain(checked: Checked) -> str:
     if checked.published_left is not None and checked.published_right is not None:
         text += f"; paper {checked.published_left:.3f} and {checked.published_right:.3f}"
     return text
-
-

@@ -201,8 +201,8 @@ def _seed_run(run: Mapping[str, Any], row: str, spec: TableSpec, root: Path) -> 
         for column in each.columns:
             if column in source:
                 raise DataError(
-                    f"{needed_by}: column '{column}' is given by two evaluations, {source[column].folder} and "
-                    f"{each.folder}. Give the protocols different column names."
+                    f"{needed_by}: column '{column}' is given by two evaluations, {source[column].folder} "
+                    f"and {each.folder}. Give the protocols different column names."
                 )
             source[column] = each
     return SeedRun(int(run["seed"]), root / run["predict"], record, run.get("dataset"), evaluations)
@@ -248,7 +248,8 @@ def _check_versions(collected: Collected) -> None:
         other = first.setdefault(each.name, each)
         if other.version != each.version:
             raise DataError(
-                f"table '{collected.spec.table}': protocol '{each.name}' was scored by version {other.version} "
-                f"in {other.folder} and by version {each.version} in {each.folder}; such numbers do not belong "
-                f"in one table. Score the older one again: delete its folder and run snakemake once more."
+                f"table '{collected.spec.table}': protocol '{each.name}' was scored by version "
+                f"{other.version} in {other.folder} and by version {each.version} in {each.folder}; such "
+                f"numbers do not belong in one table. Score the older one again: delete its folder and run "
+                f"snakemake once more."
             )

@@ -129,7 +129,13 @@ def _cell(row: Row, column: str, spec: TableSpec, bootstrap: Bootstrap) -> Cell:
 
 
 def verdict(
-    value: float, spread: float | None, published: float | None, column: str, spec: TableSpec, *, complete: bool
+    value: float,
+    spread: float | None,
+    published: float | None,
+    column: str,
+    spec: TableSpec,
+    *,
+    complete: bool,
 ) -> Verdict:
     """Whether a reproduced number is the printed one; only at scale `paper` and never for times.
 
@@ -163,7 +169,7 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
     )
 
 
-# Words that every format prints -------------------------------------------------------------------------------
+# Words that every format prints ----------------------------------------------------------------------
 
 _ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS", "miou": "mIoU", "iou": "IoU"}
 
@@ -214,8 +220,9 @@ def facts(table: Table) -> list[tuple[str, str]]:
         shown.append(
             (
                 "Verdict",
-                "match: within 0.005, 0.5 % or twice the spread of the published number; incomplete: images or "
-                "seeds are missing, or settings were overridden; none for times, which depend on the machine.",
+                "match: within 0.005, 0.5 % or twice the spread of the published number; incomplete: images "
+                "or seeds are missing, or settings were overridden; none for times, which depend on the "
+                "machine.",
             )
         )
     return [*shown, *[("Note", note) for note in spec.notes]]

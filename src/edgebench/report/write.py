@@ -13,9 +13,9 @@ from edgebench.report.claims import explain
 from edgebench.report.tables import Cell, Table, column_title, facts, number, protocols, warning
 
 CSV_COLUMNS = (
-    "row", "label", "column", "value", "spread", "low", "high", "n_images", "seeds", "published", "difference",
-    "verdict", "run_ids", "paper", "table", "title", "scale", "scale_title", "comparable", "stand_ins",
-    "overrides", "protocol", "notes",
+    "row", "label", "column", "value", "spread", "low", "high", "n_images", "seeds", "published",
+    "difference", "verdict", "run_ids", "paper", "table", "title", "scale", "scale_title", "comparable",
+    "stand_ins", "overrides", "protocol", "notes",
 )  # fmt: skip
 CLAIM_COLUMNS = (
     "claim", "status", "left", "right", "margin", "difference", "low", "high", "n_images", "paired",
@@ -127,8 +127,9 @@ def _cell_text(text: str) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "<": r"$<$", ">": r"$>$",
-    "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
+    "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$",
+    "≥": r"$\geq$", "≤": r"$\leq$",
 }  # fmt: skip
 
 
@@ -211,7 +212,8 @@ def to_html(table: Table, folder: Path) -> str:
     ]  # fmt: skip
     return environment.get_template("table.html.j2").render(
         table=table, spec=table.spec, warning=warning(table.spec), facts=facts(table), runs=runs,
-        column_title=column_title, number=number, uncertainty=_uncertainty, difference=_difference, explain=explain,
+        column_title=column_title, number=number, uncertainty=_uncertainty, difference=_difference,
+        explain=explain,
     )  # fmt: skip
 
 

@@ -43,5 +43,5 @@ def test_a_damaged_file_says_where(tmp_path: Path, content: str, message: str) -
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="trace.csv: no such file"):
+    with pytest.raises(ConfigError, match=r"trace\.csv: no such file"):
         published_rows(tmp_path / "trace.csv", "main")

@@ -24,7 +24,9 @@ def random_counts(quality: float, seed: int, n: int = N) -> dict[str, np.ndarray
     hard = generator.uniform(0.6, 1.0, (n, 1))
     sumR = np.repeat(generator.integers(300, 600, (n, 1)), T, axis=1)
     recall = np.clip(quality * hard * (1.2 - THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0, 1)
-    precision = np.clip(quality * hard * (0.5 + 0.6 * THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0.01, 1)
+    precision = np.clip(
+        quality * hard * (0.5 + 0.6 * THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0.01, 1
+    )
     cntR = np.round(sumR * recall).astype(np.int64)
     sumP = np.round(cntR / precision).astype(np.int64)
     return {"cntR": cntR, "sumR": sumR, "cntP": np.minimum(cntR, sumP), "sumP": sumP}
@@ -47,7 +49,9 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def write_row(root: Path, name: str, seed: int, quality: float, crispness: float, seconds: float) -> dict[str, Any]:
+def write_row(
+    root: Path, name: str, seed: int, quality: float, crispness: float, seconds: float
+) -> dict[str, Any]:
     """Predict and evaluate runs of one row for one seed, as the stages leave them."""
     predict = f"results/runs/predict/{name}-s{seed}"
     write_json(
@@ -58,16 +62,17 @@ def write_row(root: Path, name: str, seed: int, quality: float, crispness: float
     for protocol, prefix, drop in (("bsds_seval", "seval", 0.0), ("bsds_ceval", "ceval", 0.05)):
         counts = random_counts(quality - drop, seed + zlib.crc32(name.encode()))
         folder = f"results/runs/{protocol}/{name}-s{seed}"
+        ods = simple_ods(counts)
         write_json(root / folder / "run.json", {"id": f"{prefix}-{name}-{seed}"})
         pooled = {key: value.sum(0) for key, value in counts.items()}
         best = int(np.argmax(pooled["cntP"] / pooled["sumP"] + pooled["cntR"] / pooled["sumR"]))
         write_json(
             root / folder / "scores.json",
             {
-                "columns": {f"{prefix}_ods": simple_ods(counts), f"{prefix}_ap": 0.5},
+                "columns": {f"{prefix}_ods": ods, f"{prefix}_ap": 0.5},
                 "scores": {
                     "ods": {
-                        "f": simple_ods(counts),
+                        "f": ods,
                         "threshold": float(THRESHOLDS[best]),
                         "precision": float(pooled["cntP"][best] / pooled["sumP"][best]),
                         "recall": float(pooled["cntR"][best] / pooled["sumR"][best]),
@@ -98,8 +103,22 @@ def make_table(tmp_path: Path) -> MakeTable:
 
     def make(scale: str = "demo", seeds: tuple[int, ...] = (0,), **changes: Any) -> Path:
         rows = [
-            ("locmax,10", "locmax, 10 steps", 0.9, 0.6, 0.12, {"seval_ods": 0.854, "ceval_ods": 0.836, "ac": 0.663}),
-            ("topk,10", "topk, 10 steps", 0.8, 0.7, 0.12, {"seval_ods": 0.825, "ceval_ods": 0.715, "ac": 0.51}),
+            (
+                "locmax,10",
+                "locmax, 10 steps",
+                0.9,
+                0.6,
+                0.12,
+                {"seval_ods": 0.854, "ceval_ods": 0.836, "ac": 0.663},
+            ),
+            (
+                "topk,10",
+                "topk, 10 steps",
+                0.8,
+                0.7,
+                0.12,
+                {"seval_ods": 0.825, "ceval_ods": 0.715, "ac": 0.51},
+            ),
             ("one.shot", "one-shot | 50 % <net>", 0.9, 0.3, 0.01, {}),
         ]
         spec = {

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edgebench.report.estimate import estimate, megabytes, render, run_cost, work
+
+SCENES = {
+    "name": "scenes",
+    "title": "Drawn scenes",
+    "licence": "CC0",
+    "terms": "none",
+    "bytes": 2_500_000,
+    "images": {"train": 240, "test": 40},
+}
+
+
+def train(id: str, steps: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": id,
+        "stage": "train",
+        "role": "pretrain",
+        "scale": "mini",
+        "settings": {"method": "memo", "steps": steps, "batch": 8, "split": "train"},
+        "dataset": SCENES,
+        "resources": {"gpus": 2, "vram_gb": 40, "minutes": 90, "disk_mb": 1500},
+    } | changes
+
+
+def predict(id: str, limit: int | None = None, **changes: Any) -> dict[str, Any]:
+    settings = {"method": "memo", "split": "test", "limit": limit, "steps": 10}
+    return train(id, 0, stage="predict", role="predict", settings=settings) | changes
+
+
+def test_declared_without_records() -> None:
+    found = run_cost(train("a", 1000), [])
+    assert (found.hours, found.gpu_hours, found.basis) == (1.5, 3.0, "declared")
+
+
+def test_measured_is_scaled_by_samples() -> None:
+    record = train("old", 500, seconds=600.0, gpu_seconds=1200.0)
+    found = run_cost(train("a", 1000), [record])
+    assert (found.hours, found.gpu_hours, found.basis) == (
+        pytest.approx(1 / 3),
+        pytest.approx(2 / 3),
+        "measured",
+    )
+
+
+def test_measured_is_scaled_by_images() -> None:
+    record = predict("old", seconds=60.0, gpu_seconds=0.0, n_images=20)
+    assert run_cost(predict("a"), [record]).hours == pytest.approx(120 / 3600)
+    assert run_cost(predict("b", limit=10), [record]).hours == pytest.approx(30 / 3600)
+
+
+@pytest.mark.parametrize(
+    "other", [{"scale": "paper"}, {"role": "finetune"}, {"settings": {"method": "sobel"}}]
+)
+def test_other_runs_say_nothing_about_the_cost(other: dict[str, Any]) -> None:
+    record = train("old", 500, seconds=600.0) | other
+    assert run_cost(train("a", 1000), [record]).basis == "declared"
+
+
+def test_one_odd_record_does_not_decide() -> None:
+    records = [train(f"old{k}", 1000, seconds=seconds) for k, seconds in enumerate((100.0, 110.0, 9000.0))]
+    assert run_cost(train("a", 1000), records).hours == pytest.approx(110 / 3600)
+
+
+def test_work_is_samples_or_images() -> None:
+    assert work(train("a", 10)) == 80
+    assert work(train("a", 10) | {"settings": {"steps": 10, "batch": 4, "accumulate": 2}}) == 80
+    assert work(predict("a")) == 40
+    assert work(predict("a", limit=7)) == 7
+    assert work({"stage": "fetch", "settings": {}}) is None
+
+
+def test_roles_count_each_run_once_and_leave_out_what_is_done() -> None:
+    specs = [train("a", 1000), train("a", 1000), train("b", 1000), predict("c")]
+    found = estimate(specs, [train("b", 500, seconds=3600.0, gpu_seconds=7200.0)])
+    pretrain, predicting = found.roles
+    assert (pretrain.to_do, pretrain.done, pretrain.basis) == (1, 1, "measured")
+    assert (pretrain.gpu_hours, pretrain.disk_mb, pretrain.vram_gb) == (pytest.approx(4), 1500, 40)
+    assert (predicting.to_do, predicting.basis, predicting.gpu_hours) == (1, "declared", 3)
+    assert found.gpu_hours == pytest.approx(7)
+    assert found.disk_mb == 3000
+    assert [each.name for each in found.datasets] == ["scenes"]
+
+
+def test_a_finished_role_costs_nothing() -> None:
+    found = estimate([train("a", 1000)], [train("a", 1000, seconds=1.0)])
+    assert (found.roles[0].to_do, found.gpu_hours, found.roles[0].basis) == (0, 0, "")
+
+
+def test_rendering_shows_cost_basis_and_terms() -> None:
+    text = StringIO()
+    Console(file=text, width=140).print(render(estimate([train("a", 1000), predict("c")], [])))
+    for part in ("pretrain", "declared", "40 GiB", "1.5 GB", "3.0 GB", "6.0", "Drawn scenes", "CC0", "2 MB"):
+        assert part in text.getvalue(), part
+
+
+def test_megabytes() -> None:
+    assert [megabytes(each) for each in (0, 999, 1500, 2.3e6)] == ["0 MB", "999 MB", "1.5 GB", "2.3 TB"]
+
+
+def test_the_estimate_needs_nothing_heavy(root: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(root / 'src')!r}); import edgebench.report.estimate;"
+        "print([m for m in ('numpy', 'torch', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
