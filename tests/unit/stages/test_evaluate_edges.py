@@ -52,7 +52,7 @@ def folders(tmp_path):
     ],
 )
 def test_counts_are_those_of_the_image_functions(folders, protocol, nms, suppressed, thin):
-    evaluation = evaluate_folders(*folders, protocol, nms, max_distance=0.02, thresholds=9)
+    evaluation = evaluate_folders(folders[0], folders[1], protocol, nms, max_distance=0.02, thresholds=9)
     assert evaluation.ids == ["i0", "i1", "i2"]
     for index in range(3):
         raw = np.rint(image_of(index) * 255) / 255
@@ -71,7 +71,7 @@ def test_counts_are_those_of_the_image_functions(folders, protocol, nms, suppres
 
 def test_more_processes_give_the_same_files(folders, tmp_path):
     for jobs in (1, 2):
-        evaluation = evaluate_folders(*folders, "seval", thresholds=9, jobs=jobs)
+        evaluation = evaluate_folders(folders[0], folders[1], "seval", thresholds=9, jobs=jobs)
         write_scores(tmp_path / f"{jobs}.json", evaluation)
         write_counts(tmp_path / f"{jobs}.npz", evaluation)
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
@@ -82,7 +82,7 @@ def test_more_processes_give_the_same_files(folders, tmp_path):
 
 
 def test_files_hold_what_the_scores_need(folders, tmp_path):
-    evaluation = evaluate_folders(*folders, "seval", thresholds=9, nms_parameters=DollarNms(radius=2))
+    evaluation = evaluate_folders(folders[0], folders[1], "seval", thresholds=9, nms_parameters=DollarNms(radius=2))
     write_scores(tmp_path / "scores.json", evaluation)
     write_counts(tmp_path / "counts.npz", evaluation)
     scores = json.loads((tmp_path / "scores.json").read_text())
