@@ -16,7 +16,8 @@ PAUSE_SECONDS = 1.0
 """Before the second try; doubled for each further one."""
 TIMEOUT_SECONDS = (10.0, 30.0)
 """To connect, and without a single byte arriving."""
-_CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""What a broken connection costs at most: a chunk that did not arrive whole is asked for again."""
 
 
 class UnavailableError(Exception):
@@ -93,7 +94,7 @@ def _attempt(session: requests.Session, url: str, part: Path, size: int) -> bool
             raise UnavailableError(_refusal(response))
         with open(part, "ab" if status == 206 else "wb") as file:
             length = held if status == 206 else 0
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in response.iter_content(CHUNK_BYTES):
                 chunk = chunk[: size + 1 - length]
                 file.write(chunk)
                 length += len(chunk)

@@ -66,7 +66,7 @@ def fetch(
 
     What is there and was checked before is kept; a call that was interrupted is continued. `source` of the
     definition is one of `{mirrors, manifest}`: files known by size and SHA-256; `{draw: {...}}`: scenes drawn
-    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are checked in any case.
+    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are always checked.
 
     Args:
         definition: The data set's definition (`name`, `layout`, `source`, `images`, ...).
@@ -236,7 +236,7 @@ class _Fetching:
                 return "", []
             self._quarantine(target, entry, "found in place", fault)
             reasons.append(f"found in place: {fault}")
-        part = self._destination / PARTS / f"{entry.sha256}.part"
+        part = part_path(self._destination, entry)
         for mirror in self._mirrors:
             try:
                 fault = self._bring(mirror, entry, part)
@@ -303,6 +303,11 @@ class _Fetching:
                 f"{self._destination}: {self._name} needs {needed / 1e9:.1f} GB more, but only "
                 f"{free / 1e9:.1f} GB are free. Free some space or choose another folder."
             )
+
+
+def part_path(destination: Path, entry: ManifestEntry) -> Path:
+    """Where a file grows until it is whole; two files of equal content do not share it."""
+    return destination / PARTS / f"{digest([entry.path, entry.sha256], 40)}.part"
 
 
 class _Index:
