@@ -92,13 +92,17 @@ def fetch(
 
 
 def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchReport:
+    style = definition["source"]["draw"] or {}
+    unknown = set(style) - {"style", "size", "seed"}
+    if unknown or not definition.get("images"):
+        problem = f"`source.draw` knows no {', '.join(sorted(unknown))}" if unknown else "`images` is missing"
+        raise ConfigError(
+            f"{definition.get('name')}: {problem}. Drawn scenes need `images: {{SPLIT: COUNT}}` and "
+            f"`source: {{draw: {{style: NAME, seed: NUMBER}}}}`, with an optional `size`."
+        )
     processes = min(jobs, os.cpu_count() or 1)
     drawn = draw_dataset(
-        destination,
-        splits=definition["images"],
-        layout=definition["layout"],
-        jobs=processes,
-        **definition["source"]["draw"],
+        destination, splits=definition["images"], layout=definition["layout"], jobs=processes, **style
     )
     sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".mat"})]
     return FetchReport(

@@ -42,6 +42,8 @@ def bsds(tmp_path: Path) -> Path:
             write_image(tmp_path / f"images/{split}/{image_id}.{'jpg' if image_id == '3' else 'png'}")
             write_annotation(tmp_path / f"groundTruth/{split}/{image_id}.mat")
         (tmp_path / f"images/{split}/Thumbs.db").write_bytes(b"x")
+        for left_over in (f"images/{split}/.part-x.png", f"groundTruth/{split}/.part-x.mat"):
+            (tmp_path / left_over).write_bytes(b"")
     return tmp_path
 
 
@@ -159,8 +161,8 @@ def test_plain_folder_follows_links_once(tmp_path):
 
 def test_annotations_survive_a_round_trip(tmp_path):
     rng = np.random.default_rng(0)
-    segmentations = [rng.integers(1, 65536, (5, 8)) for _ in range(4)]
-    boundaries = [rng.random((5, 8)) < 0.5 for _ in range(4)]
+    segmentations: list[np.ndarray] = [rng.integers(1, 65536, (5, 8)) for _ in range(4)]
+    boundaries: list[np.ndarray] = [rng.random((5, 8)) < 0.5 for _ in range(4)]
     write_bsds_annotation(tmp_path / "a.mat", segmentations, boundaries)
     for found, expected in zip(read_bsds_segmentations(tmp_path / "a.mat"), segmentations, strict=True):
         assert found.dtype == np.int32

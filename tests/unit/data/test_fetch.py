@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ class Server:
         elif mood == "short":
             self.send(request, 200, content[:-5])
         elif mood == "busy once" and first:
-            self.send(request, 503, b"busy")
+            self.send(request, 503, b"busy", {"Retry-After": "7"})
         elif mood == "moved":
             self.send(request, 302, b"", {"Location": f"/moved/{request.path.lstrip('/')}"})
         elif mood == "cut always" or (
@@ -205,7 +206,6 @@ def test_a_file_damaged_in_place_is_replaced(origin, manifest, tmp_path):
 @pytest.mark.parametrize(
     ("mood", "tries"),
     [
-        ("busy once", 2),
         ("cut once", 2),
         ("cut once, no ranges", 2),
         ("cut once, wrong range", 3),
@@ -219,6 +219,16 @@ def test_hiccups_are_survived(server, origin, manifest, tmp_path, mood, tries):
     assert server.seen["images/test/a.png"] == tries
     resumed = mood in ("cut once", "stalls once", "cut once, wrong range")
     assert bool(server.ranges) == resumed
+
+
+def test_a_busy_server_is_left_alone_as_long_as_it_asks(server, origin, manifest, tmp_path, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(download_module, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(download_module, "LONGEST_PAUSE_SECONDS", 5.0)
+    server.mood["images/test/a.png"] = "busy once"
+    fetch(DEFINITION, manifest, tmp_path / "data", [server.url])
+    assert pauses == [5.0]
+    assert content(tmp_path / "data") == content(origin)
 
 
 def test_redirects_are_followed(server, origin, manifest, tmp_path):
@@ -333,7 +343,7 @@ def test_right_bytes_that_are_no_image_are_still_refused(tmp_path):
 
 
 def test_too_little_space_is_said_before(origin, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(DataError, match=r"needs .* GB more"):
         fetch(DEFINITION, manifest, tmp_path / "data", [str(origin)])
 
@@ -363,6 +373,22 @@ def test_drawn_data_sets(tmp_path):
     assert again.n_new == 0
     assert again.digest == report.digest
     assert again.n_files == report.n_files == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"images": {}}, "`images` is missing"), ({"source": {"draw": {"sede": 1}}}, "knows no sede")],
+)
+def test_drawn_data_sets_are_defined_in_full(tmp_path, change, word):
+    definition = {
+        "name": "x",
+        "layout": "bsds",
+        "source": {"draw": {"seed": 1}},
+        "images": {"train": 1},
+        **change,
+    }
+    with pytest.raises(ConfigError, match=word):
+        fetch(definition, None, tmp_path)
 
 
 LOCAL = {"name": "own", "layout": "folder", "source": {"local": True}, "terms": "Ask the owner."}
