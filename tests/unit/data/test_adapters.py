@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,8 @@ from edgebench.data.adapters.bsds_mat import (
     write_bsds_annotation,
 )
 from edgebench.errors import DataError
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
 
 
 def write_image(path: Path, width: int = 6, height: int = 4) -> None:
@@ -244,3 +249,12 @@ def test_boundaries_of_several_maps_do_not_touch():
     together = segmentation_boundaries(maps)
     for labels, boundary in zip(maps, together, strict=True):
         assert np.array_equal(segmentation_boundaries([labels])[0], boundary)
+
+
+def test_the_data_part_is_cheap_to_import():
+    """Neither torch nor scikit-image is imported by merely naming the data part."""
+    code = "import sys, edgebench.data.fetch; print([m for m in ('torch', 'skimage', 'pandas') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert result.stdout.strip() == "[]"
