@@ -266,18 +266,12 @@ class Workbench:
         roles = {role for _, recipe in chain for role in recipe.runs}
         changes = {role: value for role, value in experiment.runs.items() if role in roles or row.recipe is None}
         overrides = nested(self.config.set)
-        scaled: Map = {}
-        for name, _ in chain:
-            scaled = merge(scaled, scale.recipes.get(name, {}))
-        for role, content in scaled.items():
-            if role not in roles:
-                raise ConfigError(f"config/scales/{scale_name}.yaml: unknown run '{role}'.{nearest(role, roles)}")
-            scaled[role] = content
+        scales = [scale.recipes.get(name, {}) for name, _ in chain]
         return [
             *recipes,
             Layer(where, changes),
             Layer(f"{where}: row '{row.key}'", nested(row.set), "row"),
-            Layer(f"config/scales/{scale_name}.yaml", scaled, "scale"),
+            *(Layer(f"config/scales/{scale_name}.yaml", each, "scale") for each in scales),
             # The command line speaks to all recipes at once, so roles that this one lacks are passed over.
             Layer("the command line", {role: value for role, value in overrides.items() if role in roles}),
         ]

@@ -122,7 +122,7 @@ def _device(wanted: str) -> str:
 
 
 def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.edges import synthesise_edges
+    from edgebench.methods.sam.proposals import synthesise_edges
 
     return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
 

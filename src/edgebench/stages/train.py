@@ -56,7 +56,8 @@ def _memo(spec: RunSpec) -> Objective:
     from edgebench.methods.memo.objective import Objective as MemoObjective
     from edgebench.methods.memo.objective import ObjectiveSettings
     from edgebench.methods.memo.presets import preset
-    from edgebench.methods.memo.weights import load_network, load_pretrained_dino
+    from edgebench.methods.memo.pretrained import load_pretrained_dino
+    from edgebench.methods.memo.weights import load_network
 
     settings = spec.settings
     dataset: Any = open_input(spec)

@@ -1,0 +1,58 @@
+"""A published DINOv2 in its hub format becomes the encoder of a MEMO network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from edgebench.errors import DataError
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
+from edgebench.methods.memo.pretrained import load_pretrained_dino
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+)
+
+
+def saved(folder: Path, registers: int, hidden: int = 24) -> Dinov2Model | Dinov2WithRegistersModel:
+    sizes = {"hidden_size": hidden, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 518, "patch_size": 14}
+    if registers:
+        model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers))
+    else:
+        model = Dinov2Model(Dinov2Config(**sizes))
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def network(registers: int) -> MemoNetwork:
+    dino = DinoConfig(hidden=24, depth=2, heads=3, registers=registers, size=(28, 28))
+    return MemoNetwork(NetworkConfig(8, (8, 16), 1, 8, dino)).eval()
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+@torch.no_grad()
+def test_same_features_as_transformers(tmp_path: Path, registers: int) -> None:
+    torch.manual_seed(0)
+    model = saved(tmp_path, registers)
+    ours = network(registers)
+    load_pretrained_dino(ours, str(tmp_path))
+    assert ours.dino is not None
+    # At the size that the positions were trained for, no model resamples them.
+    image = torch.rand(1, 3, 518, 518)
+    tokens = model(image).last_hidden_state
+    torch.testing.assert_close(ours.dino.model(image).last_hidden_state, tokens, atol=1e-4, rtol=1e-4)
+
+
+def test_another_size_is_named(tmp_path: Path) -> None:
+    saved(tmp_path, 4, hidden=12)
+    with pytest.raises(DataError, match="24"):
+        load_pretrained_dino(network(4), str(tmp_path))
+
+
+def test_missing_weights_say_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="hf download"):
+        load_pretrained_dino(network(4), str(tmp_path / "nothing"))
