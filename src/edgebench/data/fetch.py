@@ -17,19 +17,19 @@ from urllib.parse import quote
 
 from edgebench.data.adapters import open_dataset
 from edgebench.data.adapters.listing import walk_files
+from edgebench.data.checks import VerifiedIndex, file_fault, header_fault
 from edgebench.data.download import UnavailableError, download, open_session
-from edgebench.data.images import IMAGE_SUFFIXES, check_image_header, describe_content
+from edgebench.data.images import IMAGE_SUFFIXES
 from edgebench.data.manifest import ManifestEntry, read_manifest, scan_folder, write_manifest
 from edgebench.data.scenes import DRAWN, draw_dataset
 from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.files import digest, read_json, sha256_file, write_json
+from edgebench.files import digest, read_json
 from edgebench.progress import track
 
 __all__ = ["FetchReport", "ManifestEntry", "fetch", "read_manifest", "scan_folder", "write_manifest"]
 
 QUARANTINE = ".quarantine"
 PARTS = ".parts"
-VERIFIED = ".verified.json"
 UNREACHABLE_LIMIT = 5
 """After so many files in a row from a server that does not answer, the rest is not asked of it."""
 
@@ -127,7 +127,7 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
             f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder."
         )
     suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
-    index = _Index(destination)
+    index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []
     failed: dict[str, list[str]] = {}
@@ -139,7 +139,7 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
             target = destination / relative
             if index.knows(relative, target) and target.stat().st_mtime_ns == file.stat().st_mtime_ns:
                 continue
-            fault = _header_fault(file)
+            fault = header_fault(file)
             if fault:
                 failed[relative] = [fault]
                 continue
@@ -185,7 +185,7 @@ class _Fetching:
         self._destination = destination
         self._mirrors = list(dict.fromkeys(mirror.rstrip("/") or mirror for mirror in mirrors))
         self._jobs = jobs
-        self._index = _Index(destination)
+        self._index = VerifiedIndex(destination)
         self._lock = threading.Lock()
         self._unreachable: Counter[str] = Counter()
         self._quarantined: list[str] = []
@@ -234,7 +234,7 @@ class _Fetching:
         if self._index.knows(entry.path, target, entry.sha256):
             return "", []
         if target.exists():
-            fault = _fault(target, entry)
+            fault = file_fault(target, entry)
             if fault is None:
                 self._index.add(entry.path, target, entry.sha256)
                 return "", []
@@ -260,12 +260,12 @@ class _Fetching:
             part.parent.mkdir(parents=True, exist_ok=True)
             resumed = part.exists()
             self._fill(mirror, entry, part)
-            fault = _fault(part, entry)
+            fault = file_fault(part, entry)
             if fault and resumed:
                 # The bytes held from before may be the bad ones: once more from the start.
                 part.unlink()
                 self._fill(mirror, entry, part)
-                fault = _fault(part, entry)
+                fault = file_fault(part, entry)
         if fault:
             self._quarantine(part, entry, mirror, fault)
         return fault
@@ -312,66 +312,6 @@ class _Fetching:
 def part_path(destination: Path, entry: ManifestEntry) -> Path:
     """Where a file grows until it is whole; two files of equal content do not share it."""
     return destination / PARTS / f"{digest([entry.path, entry.sha256], 40)}.part"
-
-
-class _Index:
-    """What was checked before, so that a file untouched since need not be read again."""
-
-    def __init__(self, destination: Path) -> None:
-        self._path = destination / VERIFIED
-        self._known: dict[str, list[Any]] = {}
-        if self._path.exists():
-            try:
-                self._known = dict(read_json(self._path))
-            except (EdgebenchError, TypeError, ValueError):
-                self._known = {}  # only costs reading the files once more
-        self._changed = False
-
-    def knows(self, relative: str, file: Path, sha256: str = "") -> bool:
-        try:
-            status = file.stat()
-        except OSError:
-            return False
-        return self._known.get(relative) == [status.st_size, status.st_mtime_ns, sha256]
-
-    def add(self, relative: str, file: Path, sha256: str = "") -> None:
-        status = file.stat()
-        self._known[relative] = [status.st_size, status.st_mtime_ns, sha256]
-        self._changed = True
-
-    def save(self) -> None:
-        if self._changed:
-            write_json(self._path, dict(sorted(self._known.items())))
-
-
-def _fault(file: Path, entry: ManifestEntry) -> str | None:
-    """What is wrong with a file that should be `entry`; None if nothing is."""
-    size = file.stat().st_size
-    if size != entry.size or (actual := sha256_file(file)) != entry.sha256:
-        what = describe_content(file)
-        if what:
-            return what
-        if size > entry.size:
-            return f"more than {entry.size} bytes"
-        if size < entry.size:
-            return f"{size} bytes instead of {entry.size}"
-        return f"SHA-256 {actual[:12]}..., expected {entry.sha256[:12]}..."
-    return _header_fault(file, suffix=Path(entry.path).suffix)
-
-
-def _header_fault(file: Path, suffix: str | None = None) -> str | None:
-    """What is wrong with the beginning of an image or annotation; None if nothing is."""
-    suffix = (file.suffix if suffix is None else suffix).lower()
-    if suffix in IMAGE_SUFFIXES:
-        try:
-            check_image_header(file)
-        except DataError as error:
-            return str(error).removeprefix(f"{file}: ")
-    elif suffix == ".mat":
-        with open(file, "rb") as start:
-            if not start.read(19).startswith(b"MATLAB 5.0 MAT-file"):
-                return describe_content(file) or "not a MATLAB v5 file"
-    return None
 
 
 def _summary(name: Any, folder: Path, failed: Mapping[str, list[str]], total: int, limit: int = 5) -> str:

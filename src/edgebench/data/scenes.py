@@ -101,7 +101,7 @@ def draw_scene(rng: np.random.Generator, style: Style) -> Scene:
             canvas[part] = _surface(rng, style, hue, u[part], v[part])
     canvas = canvas.reshape(style.size, 2, style.size, 2, 3).mean(axis=(1, 3))
     canvas += rng.normal(0, 0.015, canvas.shape)
-    # BSDS marks the pixel left of and above a step; sampling the labels up there keeps the marks centred.
+    # BSDS marks the pixel left of and above a step; sampling up there keeps the bias small.
     instances, kept = _connected(owners[::2, ::2], len(shapes), MIN_VISIBLE * style.size**2)
     classes = np.array([0, *(shapes[owner] for owner in kept)], dtype=np.int32)
     return Scene(np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8), instances, classes)

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgebench.data import checks as checks_module
 from edgebench.data import download as download_module
-from edgebench.data import fetch as fetch_module
 from edgebench.data.adapters.bsds_mat import write_bsds_annotation
 from edgebench.data.fetch import fetch, part_path, scan_folder
 from edgebench.data.manifest import ManifestEntry
@@ -176,7 +176,7 @@ def test_the_definitions_own_mirrors_come_last(server, origin, manifest, tmp_pat
 
 def test_a_second_call_reads_nothing(origin, manifest, tmp_path, monkeypatch):
     first = fetch(DEFINITION, manifest, tmp_path / "data", [str(origin)])
-    monkeypatch.setattr(fetch_module, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(checks_module, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
     second = fetch(DEFINITION, manifest, tmp_path / "data")
     assert second.n_new == 0
     assert second.digest == first.digest
