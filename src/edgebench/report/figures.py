@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import atomic_path
+from edgebench.plan.freshness import PNG_KEY
 from edgebench.plan.reading import nearest
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, TableSpec, collect
@@ -61,14 +62,13 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
-        figure = draw[name](collect(spec_path, root), Path(root))
-        paths = [
-            Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))
-        ]
+        collected = collect(spec_path, root)
+        figure = draw[name](collected, Path(root))
+        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
         for path in paths:
-            metadata: dict[str, Any] = (
-                {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
-            )
+            metadata: dict[str, Any] = {"Date": None, "Creator": None}
+            if path.suffix == ".png":
+                metadata = {"Software": None, PNG_KEY: collected.spec.id}
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
     return paths
@@ -98,17 +98,13 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
         dict.fromkeys(each.name for each in collected.evaluations() if (each.folder / "counts.npz").is_file())
     )
     if not protocols:
-        raise DataError(
-            f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw."
-        )
+        raise DataError(f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw.")
     figure = Figure(figsize=(4.6 * len(protocols) + 2.2, 4.4), layout="constrained")
     axes = figure.subplots(1, len(protocols), squeeze=False)[0]
     for panel, protocol in zip(axes, protocols, strict=True):
         _iso_f(panel)
         for index, row in enumerate(rows):
-            evaluations = [
-                run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations
-            ]
+            evaluations = [run.evaluations[protocol] for run in row.distinct_runs if protocol in run.evaluations]
             if evaluations:
                 _curve(panel, evaluations, row.label, index)
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
@@ -120,9 +116,7 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
 
 
 def _protocol_title(collected: Collected, name: str) -> str:
-    title: str = next(
-        each.protocol.get("title", name) for each in collected.evaluations() if each.name == name
-    )
+    title: str = next(each.protocol.get("title", name) for each in collected.evaluations() if each.name == name)
     return title
 
 
@@ -138,9 +132,7 @@ def _iso_f(axes: Axes) -> None:
 
 def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
     """Precision and recall (T,) of counts added over all images of `evaluations`, without empty points."""
-    totals = np.sum(
-        [[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0
-    )
+    totals = np.sum([[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0)
     cntR, sumR, cntP, sumP = totals
     found = sumP > 0
     return cntP[found] / sumP[found], cntR[found] / np.maximum(sumR[found], 1)
@@ -148,9 +140,7 @@ def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
 
 def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int) -> None:
     P, R = pooled_curve(evaluations)
-    axes.plot(
-        R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label
-    )
+    axes.plot(R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label)
     ods = [each.scores["ods"] for each in evaluations if "ods" in each.scores]
     if ods:
         recall, precision = (np.mean([each[name] for each in ods]) for name in ("recall", "precision"))
@@ -177,9 +167,7 @@ def image_grid(collected: Collected, root: Path) -> Figure:
 
     rows = [row for row in collected.rows if row.runs and row.runs[0].dataset]
     if not rows:
-        raise DataError(
-            f"table '{collected.spec.table}': no row names its data set, so no image can be shown."
-        )
+        raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
     where = rows[0].runs[0].dataset or {}
     rows = [row for row in rows if row.runs[0].dataset == where]
     dataset = open_dataset(where["layout"], root / where["folder"], where["split"])
@@ -212,14 +200,10 @@ def _read_map(row: Row, image: str) -> Floats:
         with Image.open(path) as file:
             return np.asarray(file.convert("L"), dtype=np.float64) / 255
     except OSError as error:
-        raise DataError(
-            f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake."
-        ) from None
+        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
 
 
-def draw_grid(
-    panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec
-) -> Figure:
+def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec) -> Figure:
     """A grid of images: methods side by side, or below one another when there are many.
 
     Args:
@@ -265,9 +249,7 @@ def quality_against_time(collected: Collected, root: Path) -> Figure:
     columns = [column for column in ("ac", *f[:1]) if column in measured]
     rows = [row for row in collected.rows if row.values(SECONDS)]
     if not rows or not columns:
-        raise DataError(
-            f"table '{collected.spec.table}': no row has both a time per image and a score to draw."
-        )
+        raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
     seconds = [second for row in rows for second in row.values(SECONDS)]
     fastest, slowest = min(seconds), max(seconds)
     bootstrap = Bootstrap()

@@ -56,9 +56,7 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     for line in _read(claims) if (claims := path.with_suffix(".claims.csv")).is_file() else []:
         console.print(Text(f"{line['status']:>13}", _STYLE.get(line["status"], "dim")), Text(line["claim"]))
     seeds = max((line["seeds"] for line in lines), key=len).replace(";", ", ")
-    images = "-".join(
-        dict.fromkeys(sorted((line["n_images"] for line in lines if line["n_images"]), key=int))
-    )
+    images = "-".join(dict.fromkeys(sorted((line["n_images"] for line in lines if line["n_images"]), key=int)))
     console.print(
         f"Scale {lines[0]['scale']} ({lines[0]['scale_title']}), {images} images, seeds {seeds}.",
         markup=False,
