@@ -7,7 +7,6 @@ import sys
 from edgebench.errors import EdgebenchError
 
 EXIT_USER_ERROR = 2
-EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL: a checkpoint was saved, start the same command again
 
 
 def main() -> None:
@@ -18,7 +17,7 @@ def main() -> None:
         app()
     except EdgebenchError as error:
         print(f"edgebench: {error}", file=sys.stderr)
-        sys.exit(EXIT_TRY_AGAIN if getattr(error, "try_again", False) else EXIT_USER_ERROR)
+        sys.exit(getattr(error, "exit_status", EXIT_USER_ERROR))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

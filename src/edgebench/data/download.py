@@ -14,9 +14,12 @@ from edgebench.data.images import describe_content
 TRIES = 4
 PAUSE_SECONDS = 1.0
 """Before the second try; doubled for each further one."""
+LONGEST_PAUSE_SECONDS = 60.0
+"""However long a busy server asks to be left alone."""
 TIMEOUT_SECONDS = (10.0, 30.0)
 """To connect, and without a single byte arriving."""
-_CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""What a broken connection costs at most: a chunk that did not arrive whole is asked for again."""
 
 
 class UnavailableError(Exception):
@@ -52,24 +55,28 @@ def download(session: requests.Session, url: str, part: Path, size: int) -> None
         UnavailableError: the server refuses the file, or did not give it whole in `TRIES` tries.
         OSError: `part` cannot be written.
     """
-    reason, answered = "", False
+    reason, answered, asked = "", False, 0.0
     for attempt in range(TRIES):
         if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            time.sleep(max(PAUSE_SECONDS * 2 ** (attempt - 1), asked))
         try:
             if _attempt(session, url, part, size):
                 return
             answered = True
             reason = f"the connection closed after {part.stat().st_size} of {size} bytes"
         except _TryAgainError as error:
-            reason, answered = str(error), True
+            reason, answered, asked = str(error), True, error.pause
         except requests.RequestException as error:
             reason = _plain(error)
     raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
 
 
 class _TryAgainError(Exception):
-    """The server answers, but not with the file for now."""
+    """The server answers, but not with the file for now; `pause`: the seconds it asks to wait."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 def _attempt(session: requests.Session, url: str, part: Path, size: int) -> bool:
@@ -88,12 +95,14 @@ def _attempt(session: requests.Session, url: str, part: Path, size: int) -> bool
             part.unlink(missing_ok=True)
             raise _TryAgainError(f"the server did not resume at byte {held}")
         if status == 429 or status >= 500:
-            raise _TryAgainError(f"{status} {response.reason}")
+            wait = response.headers.get("Retry-After", "")
+            pause = min(float(wait), LONGEST_PAUSE_SECONDS) if wait.isdecimal() else 0.0
+            raise _TryAgainError(f"{status} {response.reason}", pause)
         if status not in (200, 206):
             raise UnavailableError(_refusal(response))
         with open(part, "ab" if status == 206 else "wb") as file:
             length = held if status == 206 else 0
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in response.iter_content(CHUNK_BYTES):
                 chunk = chunk[: size + 1 - length]
                 file.write(chunk)
                 length += len(chunk)

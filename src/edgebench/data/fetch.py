@@ -66,7 +66,7 @@ def fetch(
 
     What is there and was checked before is kept; a call that was interrupted is continued. `source` of the
     definition is one of `{mirrors, manifest}`: files known by size and SHA-256; `{draw: {...}}`: scenes drawn
-    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are checked in any case.
+    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are always checked.
 
     Args:
         definition: The data set's definition (`name`, `layout`, `source`, `images`, ...).
@@ -92,13 +92,17 @@ def fetch(
 
 
 def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchReport:
+    style = definition["source"]["draw"] or {}
+    unknown = set(style) - {"style", "size", "seed"}
+    if unknown or not definition.get("images"):
+        problem = f"`source.draw` knows no {', '.join(sorted(unknown))}" if unknown else "`images` is missing"
+        raise ConfigError(
+            f"{definition.get('name')}: {problem}. Drawn scenes need `images: {{SPLIT: COUNT}}` and "
+            f"`source: {{draw: {{style: NAME, seed: NUMBER}}}}`, with an optional `size`."
+        )
     processes = min(jobs, os.cpu_count() or 1)
     drawn = draw_dataset(
-        destination,
-        splits=definition["images"],
-        layout=definition["layout"],
-        jobs=processes,
-        **definition["source"]["draw"],
+        destination, splits=definition["images"], layout=definition["layout"], jobs=processes, **style
     )
     sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".mat"})]
     return FetchReport(
@@ -236,7 +240,7 @@ class _Fetching:
                 return "", []
             self._quarantine(target, entry, "found in place", fault)
             reasons.append(f"found in place: {fault}")
-        part = self._destination / PARTS / f"{entry.sha256}.part"
+        part = part_path(self._destination, entry)
         for mirror in self._mirrors:
             try:
                 fault = self._bring(mirror, entry, part)
@@ -303,6 +307,11 @@ class _Fetching:
                 f"{self._destination}: {self._name} needs {needed / 1e9:.1f} GB more, but only "
                 f"{free / 1e9:.1f} GB are free. Free some space or choose another folder."
             )
+
+
+def part_path(destination: Path, entry: ManifestEntry) -> Path:
+    """Where a file grows until it is whole; two files of equal content do not share it."""
+    return destination / PARTS / f"{digest([entry.path, entry.sha256], 40)}.part"
 
 
 class _Index:

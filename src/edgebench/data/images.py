@@ -90,7 +90,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
         DataError: the file is missing, empty, not an image, or larger than `MAX_PIXELS`.
     """
     with _opened(Path(path)) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turns TIFF by itself
         return (image.width, image.height) if turned else (image.height, image.width)
 
 

@@ -41,6 +41,7 @@ class Dataset(Strict):
         layout: How the files lie on disk; names the adapter.
         images: Expected number of images per split.
         edge_tolerance: Largest distance of a matched edge pixel, as a fraction of the image diagonal.
+        files: Number of files.
         bytes: Size of the download.
         gate: `manual` when people must ask the owners for the files themselves.
     """
@@ -50,6 +51,7 @@ class Dataset(Strict):
     layout: str
     source: Source
     images: dict[str, int]
+    files: int | None = None
     licence: str
     terms: str
     citation: str

@@ -12,7 +12,7 @@ from edgebench.files import digest
 Map = dict[str, Any]
 
 # Parts of a definition that say who made it and where it lies, not what it holds.
-_NOT_CONTENT = {"title", "licence", "terms", "citation", "bytes", "gate", "manifest_file"}
+_NOT_CONTENT = {"title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Workbench:
     def dataset_map(self, name: str) -> Map:
         """A data set's definition as plain data, with the digest of its manifest."""
         dataset = self.dataset(name)
-        content = dataset.model_dump(mode="json")
+        content = dataset.model_dump(mode="json", exclude_none=True)
         if dataset.source.manifest:
             manifest = self.root / "config" / "datasets" / dataset.source.manifest
             if not manifest.exists():
@@ -286,7 +286,7 @@ class Workbench:
         assert predict.dataset is not None
         definition = protocol.model_dump(mode="json")
         if protocol.method == "edges" and protocol.max_distance is None:
-            tolerance = predict.dataset["edge_tolerance"]
+            tolerance = predict.dataset.get("edge_tolerance")
             if tolerance is None:
                 raise ConfigError(
                     f"config/datasets/{predict.dataset['name']}.yaml: key 'edge_tolerance' is needed by "

@@ -28,8 +28,9 @@ def fetch(spec: RunSpec) -> dict[str, Any]:
     manifest = read_manifest(Path(definition["manifest_file"])) if "manifest_file" in definition else None
     report = fetch_files(definition, manifest, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
     return {
-        "n_images": report.n_images,
+        "n_images": sum(definition["images"].values()),
         "files": report.n_files,
         "bytes": report.n_bytes,
-        "source": report.source,
+        "origins": report.origins,
+        "digest": report.digest,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgebench.errors import EdgebenchError
 from edgebench.files import write_json
 from edgebench.progress import track
 from edgebench.stages.inputs import map_file, open_input
@@ -87,33 +88,41 @@ class _Timing:
 def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     import torch
 
-    from edgebench.methods.memo.predictor import Predictor, load_network
+    from edgebench.methods.memo.predictor import Predictor as MemoPredictor
+    from edgebench.methods.memo.reveal import RevealSettings
+    from edgebench.methods.memo.weights import load_network
 
     torch.set_num_threads(spec.threads)
     settings = spec.settings
-    network = load_network(spec.input("weights") / "weights.safetensors")
-    predictor = Predictor(
-        network,
-        reveal=settings["reveal"],
-        steps=settings["steps"],
+    predictor = MemoPredictor(
+        load_network(spec.input("weights") / "weights.safetensors"),
+        RevealSettings(strategy=settings["reveal"], steps=settings["steps"], compat=settings["compat"]),
         guidance=settings["guidance"],
-        compat=settings["compat"],
-        seed=spec.seed,
-        device=settings["device"],
+        device=_device(settings["device"]),
         precision=settings["precision"],
+        batch_size=settings["batch"],
+        seed=spec.seed,
     )
-    note: dict[str, Any] = {"passes": []}
+    note: dict[str, Any] = {"passes": 0}
 
     def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
         predictions = predictor.predict(images, ids)
-        note["passes"].append(predictor.passes)
+        note["passes"] = max([note["passes"], *(each.passes for each in predictions)])
         return [each.probability for each in predictions]
 
     return make, note
 
 
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise EdgebenchError("device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more.")
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.proposals import synthesise_edges
+    from edgebench.methods.sam.edges import synthesise_edges
 
     return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
 

@@ -23,6 +23,7 @@ from edgebench.plan.runs import definition_digest
 Map = dict[str, Any]
 
 RECORD = "run.json"
+SPENT = ".seconds.json"
 _LIBRARIES = (
     "torch",
     "diffusers",
@@ -41,7 +42,7 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
     """Yield a map for what the stage wants recorded; write the record last, when the body succeeded.
 
     A run that was interrupted and resumed adds up the seconds of all its parts, which are kept in
-    `work/seconds.json` until the record is written.
+    `.seconds.json` until the record is written.
     """
     extra: Map = {}
     start, clock = datetime.now(UTC), time.monotonic()
@@ -49,7 +50,7 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
     try:
         yield extra
     except BaseException:
-        write_json(folder / "work" / "seconds.json", {"seconds": before + time.monotonic() - clock})
+        write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
         raise
     seconds = before + time.monotonic() - clock
     record = {
@@ -66,14 +67,12 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         **extra,
     }
-    (folder / "work" / "seconds.json").unlink(missing_ok=True)
-    if (folder / "work").is_dir() and not any((folder / "work").iterdir()):
-        (folder / "work").rmdir()
+    (folder / SPENT).unlink(missing_ok=True)
     write_json(folder / RECORD, record)
 
 
 def _spent(folder: Path) -> float:
-    path = folder / "work" / "seconds.json"
+    path = folder / SPENT
     return float(read_json(path)["seconds"]) if path.exists() else 0.0
 
 

@@ -46,34 +46,31 @@ def train(spec: RunSpec) -> dict[str, Any]:
         "n_images": len(objective),
         "steps": report.steps,
         "loss": report.loss,
-        "parameters": report.parameters,
+        "trained_parameters": report.parameters,
+        "training_seconds": report.seconds,
     }
 
 
 def _memo(spec: RunSpec) -> Objective:
-    from edgebench.methods.memo.objective import MemoObjective
+    from edgebench.methods.memo.network import MemoNetwork
+    from edgebench.methods.memo.objective import Objective as MemoObjective
+    from edgebench.methods.memo.objective import ObjectiveSettings
+    from edgebench.methods.memo.presets import preset
+    from edgebench.methods.memo.weights import load_network, load_pretrained_dino
 
     settings = spec.settings
-    dataset = open_input(spec)
+    dataset: Any = open_input(spec)
     if "labels" in spec.content["inputs"]:
-        labels = spec.input("labels")
-        dataset = LabelledBy(dataset, labels)
-    start = spec.input("start") / "weights.safetensors" if "start" in spec.content["inputs"] else None
-    return MemoObjective(
-        dataset,
-        preset=settings["preset"],
-        start=start,
-        crop=settings["crop"],
-        trim=settings["trim"],
-        annotators=settings["annotators"],
-        loss=settings["loss"],
-        mask_ratio=settings["mask_ratio"],
-        full_mask_share=settings["full_mask_share"],
-        warm_start_steps=settings["warm_start_steps"],
-        image_drop=settings["image_drop"],
-        lora_rank=settings["lora_rank"],
-        dino=settings["dino"],
-    )
+        dataset = LabelledBy(dataset, spec.input("labels"))
+    if "start" in spec.content["inputs"]:
+        network = load_network(spec.input("start") / "weights.safetensors")
+    else:
+        network = MemoNetwork(preset(settings["preset"]))
+        if network.dino is not None:
+            load_pretrained_dino(network)
+    known = {field.name for field in fields(ObjectiveSettings)}
+    chosen = {key: value for key, value in settings.items() if key in known}
+    return MemoObjective(network, dataset, ObjectiveSettings(**chosen, labels=settings["annotators"]))
 
 
 _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo}

@@ -80,7 +80,7 @@ class BsdsDataset:
         annotations = self._folder / "groundTruth" / part
         if not annotations.is_dir():
             return  # images alone can still be predicted
-        annotated = {path.stem for path in annotations.glob("*.mat")}
+        annotated = {path.stem for path in annotations.glob("*.mat") if not path.name.startswith(".")}
         images = {image_id for image_id, path in self._paths.items() if path.parent.name == part}
         if images - annotated:
             raise DataError(

@@ -43,6 +43,9 @@ def triangle_filter(image: ArrayLike, radius: int) -> Float32:
 def orientation(image: ArrayLike) -> Float32:
     """Direction across the edge at every pixel, from second derivatives of the map smoothed with radius 4.
 
+    The ratio of second derivatives is the squared tangent of the direction, so only multiples of 45 degrees
+    come out exact, and 0 where the mixed derivative vanishes. Every published value has it.
+
     Args:
         image: float (H, W).
 

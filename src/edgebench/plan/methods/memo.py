@@ -25,12 +25,14 @@ class MemoTrain(Train):
     Attributes:
         preset: Size of the network; `default` and `tiny` are the published ones.
         crop: Side of the random square crop in pixels; null trains on whole images.
-        trim: Rows and columns cut off at the top left, as the authors do on BSDS (481x321 -> 480x320).
+        drop_first: Cut off the first row and column, as the authors do on BSDS (481x321 becomes 480x320).
+        vertical_flip: Flip upside down half of the time; left and right are always exchanged half of the time.
+        rotate: Turn a crop by 90 degrees half of the time.
         annotators: One annotator drawn per sample, or the union of all.
         loss: `released` balances the edge region and weighs by clamp(1/r, 1, 5) as the authors' code does;
             `paper` is the plain cross-entropy on masked pixels.
-        mask_ratio: `sampled` draws the ratio per sample; `full` masks everything, which makes the one-shot
-            baseline.
+        mask_ratio: Distribution of the masked share per sample (`uniform` as released); `full` masks
+            everything, which makes the one-shot baseline.
         full_mask_share: Share of samples that are fully masked on purpose.
         warm_start_steps: First steps with every sample fully masked; small networks fail without them.
         image_drop: Probability of training without the image, for guidance.
@@ -43,10 +45,12 @@ class MemoTrain(Train):
     method: Literal["memo"]
     preset: Annotated[Literal["default", "tiny", "mini", "small"], BY_SCALE] = "default"
     crop: Annotated[PositiveInt | None, BY_SCALE] = 256
-    trim: Annotated[int, Field(ge=0)] = 0
+    drop_first: Annotated[bool, BY_SCALE] = False
+    vertical_flip: bool = True
+    rotate: bool = True
     annotators: Literal["random", "union"] = "random"
     loss: Literal["released", "paper"] = "released"
-    mask_ratio: Literal["sampled", "full"] = "sampled"
+    mask_ratio: Literal["uniform", "logit_normal", "truncated_linear", "full"] = "uniform"
     full_mask_share: Annotated[Fraction, BY_SCALE] = 0.0
     warm_start_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
     image_drop: Fraction = 0.1
@@ -64,7 +68,7 @@ class MemoPredict(Predict):
         weights: Training run whose weights are used.
         reveal: Which pixels are revealed at each step.
         steps: Forward rounds; at the last one everything left is revealed. `full` goes on until no pixel is
-            masked.
+            masked; for the scheduled orders it is 100 rounds, the authors' default.
         guidance: Scale of classifier-free guidance; 1 needs no second pass.
         compat: Borders and the 20 % cap: `edgebench` (no wrap-around, most confident first), `official` (the
             authors' PyTorch code: wrap-around, random subset) or `native` (their C++ operator).

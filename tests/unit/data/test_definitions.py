@@ -1,0 +1,52 @@
+"""The data sets that come with edgebench are defined completely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgebench.data.adapters import LAYOUTS
+from edgebench.data.manifest import read_manifest
+from edgebench.data.scenes import STYLES
+
+FOLDER = Path(__file__).resolve().parents[3] / "config" / "datasets"
+KEYS = {
+    "name",
+    "title",
+    "layout",
+    "source",
+    "files",
+    "bytes",
+    "images",
+    "edge_tolerance",
+    "gate",
+    "licence",
+    "terms",
+}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_definition_is_complete(path):
+    definition = yaml.safe_load(path.read_text())
+    assert set(definition) == KEYS | {"citation"}
+    assert definition["name"] == path.stem
+    assert definition["layout"] in LAYOUTS
+    assert definition["gate"] in ("none", "accept", "manual")
+    assert 0 < definition["edge_tolerance"] < 0.1
+    assert all(isinstance(count, int) and count > 0 for count in definition["images"].values())
+    source = definition["source"]
+    if "manifest" in source:
+        assert all(mirror.startswith("https://") for mirror in source["mirrors"])
+        manifest = read_manifest(FOLDER / source["manifest"])
+        assert len(manifest) == definition["files"]
+        assert sum(entry.size for entry in manifest) == definition["bytes"]
+        images = [entry.path for entry in manifest if entry.path.startswith("images/")]
+        for split, count in definition["images"].items():
+            assert sum(path.startswith(f"images/{split}/") for path in images) == count
+    elif "draw" in source:
+        size = STYLES[source["draw"]["style"]].size
+        assert definition["edge_tolerance"] * size * 2**0.5 == pytest.approx(1.5, abs=0.01)
+    else:
+        assert source == {"local": True}

@@ -1,0 +1,224 @@
+"""Identity, sharing and clear mistakes, on a copy of the real definitions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgebench.errors import ConfigError
+from edgebench.plan.workbench import Workbench
+
+MAIN = "config/experiments/memo/main_bsds.yaml"
+STEPS = "config/experiments/memo/ablation_reveal_steps.yaml"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, root: Path) -> Path:
+    """A folder with the definitions, free to change."""
+    shutil.copytree(root / "config", tmp_path / "config")
+    return tmp_path
+
+
+def change(repository: Path, file: str, old: str, new: str) -> None:
+    path = repository / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def ids(repository: Path, scale: str = "demo", **config: object) -> set[str]:
+    return set(Workbench(repository, dict(config)).plan(scale).runs)
+
+
+def names(repository: Path, scale: str = "demo") -> dict[str, str]:
+    return {run.id: f"{run.role}/{run.label}" for run in Workbench(repository).plan(scale).runs.values()}
+
+
+class TestSharing:
+    @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
+    def test_a_pre_training_that_both_tables_need_stands_once(self, repository: Path, scale: str) -> None:
+        plan = Workbench(repository).plan(scale)
+        pretrained = [run for run in plan.runs.values() if run.role == "pretrain"]
+        assert sorted(run.settings["mask_ratio"] for run in pretrained) == ["full", "uniform"]
+        users = {
+            name
+            for name, table in plan.tables.items()
+            for predict in table.predictions
+            for run in predict.upstream()
+            if run.id == next(each.id for each in pretrained if each.settings["mask_ratio"] == "uniform")
+        }
+        assert {"memo/main_bsds", "memo/ablation_reveal_steps"} <= users
+
+    def test_the_same_prediction_in_two_tables_is_one_run(self, repository: Path) -> None:
+        tables = Workbench(repository).plan("demo").tables
+        main = next(row for row in tables["memo/main_bsds"].rows if row.key == "memo")
+        steps = next(row for row in tables["memo/ablation_reveal_steps"].rows if row.key == "locmax,10")
+        assert main.runs[0].predict.folder == steps.runs[0].predict.folder
+
+    def test_scales_share_what_was_fetched_and_nothing_else(self, repository: Path) -> None:
+        bench = Workbench(repository)
+        shared = set(bench.plan("mini").runs) & set(bench.plan("paper").runs)
+        assert {bench.plan("mini").runs[each].stage for each in shared} == {"fetch"}
+
+
+class TestIdentity:
+    def test_plans_are_the_same_every_time(self, repository: Path) -> None:
+        assert ids(repository) == ids(repository)
+
+    def test_a_new_matrix_value_adds_its_runs_and_changes_no_other(self, repository: Path) -> None:
+        before, table_before = names(repository), Workbench(repository).plan("demo").tables
+        change(repository, STEPS, "predict.steps: [1, 5, 10, full]", "predict.steps: [1, 5, 7, 10, full]")
+        after, table_after = names(repository), Workbench(repository).plan("demo").tables
+        assert set(before) < set(after)
+        added = sorted(after[each] for each in set(after) - set(before))
+        assert len(added) == 3 * 4  # three reveal orders; a prediction and three evaluations each
+        assert all("7-g1.4" in name for name in added)
+        assert table_before["memo/main_bsds"].id == table_after["memo/main_bsds"].id
+        assert (
+            table_before["memo/ablation_reveal_steps"].id != table_after["memo/ablation_reveal_steps"].id
+        )
+
+    def test_a_changed_fine_tuning_keeps_the_pre_training(self, repository: Path) -> None:
+        before, after = names(repository), ids(repository, set={"finetune.steps": 7})
+        gone = {before[each].split("/")[0] for each in set(before) - after}
+        assert gone == {"finetune", "predict", "evaluate"}
+
+    def test_resources_titles_and_terms_do_not_count(self, repository: Path) -> None:
+        before = ids(repository, "paper")
+        change(repository, "config/recipes/memo_bsds.yaml", "vram_gb: 24", "vram_gb: 80")
+        change(repository, "config/datasets/bsds500.yaml", "licence: none stated", "licence: other words")
+        change(repository, "config/recipes/memo_bsds.yaml", "title: MEMO on BSDS500", "title: another title")
+        assert ids(repository, "paper") == before
+
+    def test_the_manifest_counts(self, repository: Path) -> None:
+        before = names(repository, "paper")
+        manifest = repository / "config/datasets/bsds500.sha256"
+        manifest.write_text(manifest.read_text().replace("a", "b", 1))
+        assert "fetch/bsds500" in {before[each] for each in set(before) - ids(repository, "paper")}
+
+    def test_it_does_not_depend_on_the_folder(self, repository: Path, root: Path) -> None:
+        assert ids(repository, "paper") == ids(root, "paper")
+
+    def test_a_seed_is_one_chain_and_shares_what_is_not_random(self, repository: Path) -> None:
+        one, three = names(repository), ids(repository, seeds=[0, 1, 2])
+        assert set(one) < three
+        runs = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo").runs
+        trained = [run.seed for run in runs.values() if run.role == "finetune"]
+        assert sorted(filter(None, trained)) == [1, 1, 2, 2]
+        assert len([run for run in runs.values() if run.settings["method"] == "sobel"]) == 1
+
+    def test_the_stage_version_counts(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from edgebench.plan.methods.memo import MemoPredict
+
+        before = names(repository)
+        monkeypatch.setattr(MemoPredict, "VERSION", 99)
+        gone = {before[each].split("/")[0] for each in set(before) - ids(repository)}
+        assert gone == {"predict", "evaluate"}
+
+
+class TestMistakes:
+    """Every message names the file, the key and the nearest right one."""
+
+    def explain(self, repository: Path, scale: str = "demo", **config: object) -> str:
+        with pytest.raises(ConfigError) as error:
+            bench = Workbench(repository, dict(config))
+            bench.check_overrides()
+            _ = bench.plan(scale).runs
+        return str(error.value)
+
+    def test_unknown_key_of_an_experiment(self, repository: Path) -> None:
+        change(repository, MAIN, "columns:", "colums:")
+        message = self.explain(repository)
+        assert MAIN in message
+        assert "'colums'" in message
+        assert "'columns'" in message
+
+    def test_misspelled_setting_in_a_matrix(self, repository: Path) -> None:
+        change(repository, STEPS, "predict.reveal: [locmax", "predict.revael: [locmax")
+        message = self.explain(repository)
+        assert STEPS in message or "ablation_reveal_steps" in message
+        assert "revael" in message
+        assert "reveal" in message
+
+    def test_wrong_case_in_a_recipe(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "lora_rank: 8", "LoRA_rank: 8")
+        message = self.explain(repository)
+        assert "config/recipes/memo_bsds.yaml" in message
+        assert "'LoRA_rank'" in message
+        assert "'lora_rank'" in message
+
+    def test_a_scale_may_not_touch_the_method(self, repository: Path) -> None:
+        change(repository, "config/scales/demo.yaml", "predict: {batch: 8", "predict: {guidance: 3, batch: 8")
+        message = self.explain(repository)
+        assert "config/scales/demo.yaml" in message
+        assert "'predict.guidance'" in message
+
+    def test_a_scale_with_a_misspelled_key(self, repository: Path) -> None:
+        change(repository, "config/scales/demo.yaml", "predict: {batch: 8", "predict: {bacth: 8")
+        message = self.explain(repository)
+        assert "config/scales/demo.yaml" in message
+        assert "'batch'" in message
+
+    def test_a_scale_must_not_level_the_rows(self, repository: Path) -> None:
+        change(repository, STEPS, "predict.steps: [1, 5, 10, full]", "pretrain.steps: [1, 5, 10]")
+        change(repository, STEPS, "predict.steps: full}", "pretrain.steps: 10}")
+        change(repository, STEPS, "predict.steps: 1}", "pretrain.steps: 1}")
+        text = yaml.safe_load((repository / STEPS).read_text())
+        text |= {"published": {}, "claims": [], "row": ""}
+        (repository / STEPS).write_text(yaml.safe_dump(text))
+        assert "pretrain.steps" in self.explain(repository)
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "wanted"),
+        [
+            (MAIN, "recipe: memo_bsds\n", "recipe: memo_bsd\n", "'memo_bsds'"),
+            (MAIN, "protocol: [bsds_seval", "protocol: [bsds_sevall", "'bsds_seval'"),
+            (MAIN, "columns: [seval_ods", "columns: [seval_odds", "'seval_ods'"),
+            (MAIN, "memo.ac > oneshot.ac", "mem0.ac > oneshot.ac", "'memo'"),
+            (MAIN, 'variant: "C*"', 'variant: "D*"', "C*"),
+            (MAIN, "title:", "title: twice\ntitle:", "stands twice"),
+            (STEPS, '"locmax,5": {', '"locmax,4": {', "'locmax,5'"),
+            ("config/recipes/memo_bsds.yaml", "start: pretrain", "start: pretrian", "'pretrain'"),
+            ("config/recipes/memo_bsds.yaml", "method: mask_edges", "method: mask_edge", "'mask_edges'"),
+            ("config/recipes/memo_bsds.yaml", "split: trainval", "split: trainvall", "'trainval'"),
+            ("config/scales/demo.yaml", "bsds500: scenes", "bsds500: scene", "'scenes'"),
+            ("config/scales/demo.yaml", "    pretrain:\n", "    pretrian:\n", "'pretrain'"),
+            ("config/datasets/scenes.yaml", "layout:", "Layout:", "'layout'"),
+        ],
+    )
+    def test_named_with_the_nearest(self, repository: Path, file: str, old: str, new: str, wanted: str) -> None:
+        change(repository, file, old, new)
+        message = self.explain(repository)
+        assert wanted in message
+        assert "config/" in message
+
+    def test_a_value_out_of_range(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "steps: 64000", "steps: -1")
+        message = self.explain(repository, "paper")
+        assert "config/recipes/memo_bsds.yaml" in message
+        assert "'steps' is -1" in message
+
+    def test_command_line(self, repository: Path) -> None:
+        assert "'finetune'" in self.explain(repository, set={"fintune.steps": 3})
+        assert "steps" in self.explain(repository, set={"finetune.step": 3})
+
+    def test_unknown_scale(self, repository: Path) -> None:
+        assert "'demo'" in self.explain(repository, "demmo")
+
+    def test_labels_of_other_images(self, repository: Path) -> None:
+        message = self.explain(repository, set={"synthesise.dataset": "scenes"})
+        assert "labels" in message
+
+    def test_a_circle(self, repository: Path) -> None:
+        assert "circle" in self.explain(repository, set={"pretrain.start": "finetune"})
+
+
+def test_every_experiment_plans_at_every_scale(root: Path) -> None:
+    bench = Workbench(root)
+    for scale in bench.names("scales"):
+        for name, table in bench.plan(scale).tables.items():
+            assert table.evaluations, name
+            assert table.caption
