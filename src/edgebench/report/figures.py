@@ -75,9 +75,10 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
 
 
 def _title(figure: Figure, spec: TableSpec) -> None:
-    small = "" if spec.comparable else "; not comparable with the published numbers"
-    below = textwrap.fill(f"scale {spec.scale}: {spec.scale_title}{small}", 110)
-    figure.suptitle(f"{spec.title}\n{below}", fontsize=10)
+    lines = [spec.title, textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110)]
+    if not spec.comparable:
+        lines.append("not comparable with the published numbers")
+    figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def _colour(index: int) -> str:
@@ -108,7 +109,7 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
             if evaluations:
                 _curve(panel, evaluations, row.label, index)
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
-        panel.set_title(_protocol_title(collected, protocol))
+        panel.set_title(textwrap.fill(_protocol_title(collected, protocol), 48))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
     _title(figure, collected.spec)

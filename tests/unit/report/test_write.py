@@ -118,7 +118,7 @@ def test_html_parses_and_loads_nothing_from_elsewhere(table: Table, written: dic
     page.feed(text)
     page.close()
     assert page.open == []
-    assert page.columns[:6] == [1 + 3 * 3 + 1] * 6
+    assert page.columns[:6] == [1 + 2 * 3 + 1] * 6
     assert not re.search(r"https?:|//|@import|url\(|<script", text.replace("<!doctype html>", ""))
     assert len(page.links) == 3 * 2 * 4
     assert all((written["html"].parent / link).is_file() for link in page.links)
