@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-N, T = 30, 19
+N, T = 30, 9
 IDS = [f"img{k:03d}" for k in range(N)]
 THRESHOLDS = np.arange(1, T + 1) / (T + 1)
 

@@ -147,7 +147,8 @@ def test_terminal_table(written: dict[str, Path]) -> None:
     shown = text.getvalue()
     for part in (
         "locmax, 10 steps",
-        "0.854",
+        "(0.854)",
+        "AC (paper)",
         "DiffEdge",
         "does not hold",
         "30 images, seeds 0, 1",
