@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgebench.errors import DataError
 from edgebench.files import digest
+from edgebench.metrics.edges.scores import average_precision, f_measure, ods_f, recall_precision
 from edgebench.report.collect import Evaluation, Row
 
 RESAMPLES = 1000
@@ -23,7 +24,7 @@ EDGE_COLUMNS = ("ods", "ois", "ap")
 
 Floats = NDArray[np.float64]
 Counts = tuple[Floats, Floats, Floats, Floats]
-"""cntR, sumR, cntP, sumP, each (..., T)."""
+"""cntR, sumR, cntP, sumP, each (n, T)."""
 
 
 def draw_weights(ids: list[str], resamples: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -44,46 +45,11 @@ def interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _precision_recall(counts: Counts) -> tuple[Floats, Floats]:
-    cntR, sumR, cntP, sumP = counts
-    return cntP / (sumP + (sumP == 0)), cntR / (sumR + (sumR == 0))
-
-
-def _f(P: Floats, R: Floats) -> Floats:
-    return 2 * P * R / (P + R + ((P + R) == 0))
-
-
-def ods_f(counts: Counts) -> Floats:
-    """Best F over the thresholds, each count (B, T) summed over images; returns (B,).
-
-    As in the BSDS benchmark, precision and recall are interpolated at 100 points between neighbouring
-    thresholds. F grows with both, so a stretch whose larger precision and recall together cannot beat the
-    best threshold is left out; the result is the same.
-    """
-    P, R = _precision_recall(counts)
-    best = _f(P, R).max(axis=-1)
-    bound = _f(np.maximum(P[:, :-1], P[:, 1:]), np.maximum(R[:, :-1], R[:, 1:]))
-    b, k = np.nonzero(bound > best[:, None])
-    step = np.linspace(0, 1, 100)
-    between = _f(
-        P[b, k, None] + (P[b, k + 1] - P[b, k])[:, None] * step,
-        R[b, k, None] + (R[b, k + 1] - R[b, k])[:, None] * step,
-    )
-    np.maximum.at(best, b, between.max(axis=-1, initial=0))
-    return best
-
-
-def _average_precision(P: Floats, R: Floats) -> float:
-    recall, first = np.unique(R, return_index=True)
-    if len(recall) < 2:
-        return 0.0
-    return float(np.interp(np.linspace(0, 1, 101), recall, P[first], left=0, right=0).sum() * 0.01)
-
-
-def resample_edges(counts: Counts, weights: Floats) -> dict[str, Floats]:
+def resample_edges(thresholds: Floats, counts: Counts, weights: Floats) -> dict[str, Floats]:
     """ODS, OIS and AP of resampled images.
 
     Args:
+        thresholds: (T,), ascending.
         counts: Counts per image and threshold, each (n, T).
         weights: How often each image is drawn, (B, n).
 
@@ -91,27 +57,22 @@ def resample_edges(counts: Counts, weights: Floats) -> dict[str, Floats]:
         `ods`, `ois`, `ap`, each (B,).
     """
     n, T = counts[0].shape
-    summed = (weights @ np.concatenate(counts, axis=1)).reshape(len(weights), 4, T)
-    pooled: Counts = (summed[:, 0], summed[:, 1], summed[:, 2], summed[:, 3])
-    P, R = _precision_recall(pooled)
-    own = _f(*_precision_recall(counts)).argmax(axis=1)
-    picked = weights @ np.stack([each[np.arange(n), own] for each in counts], axis=1)
-    ois = _f(*_precision_recall((picked[:, 0], picked[:, 1], picked[:, 2], picked[:, 3])))
-    ap = np.array([_average_precision(p, r) for p, r in zip(P, R, strict=True)])
-    return {"ods": ods_f(pooled), "ois": ois, "ap": ap}
+    pooled = np.moveaxis((weights @ np.concatenate(counts, axis=1)).reshape(-1, 4, T), 1, 0)
+    best = f_measure(*recall_precision(*counts)).argmax(axis=1)
+    picked = weights @ np.stack([each[np.arange(n), best] for each in counts], axis=1)
+    curves = zip(*recall_precision(*pooled), strict=True)
+    return {
+        "ods": ods_f(thresholds, *pooled),
+        "ois": f_measure(*recall_precision(*picked.T)),
+        "ap": np.array([average_precision(recall, precision) for recall, precision in curves]),
+    }
 
 
 def read_counts(folder: Path) -> tuple[list[str], Floats, Counts]:
     """Ids, thresholds (T,) and counts (n, T) of an evaluate run."""
     with np.load(folder / "counts.npz", allow_pickle=False) as file:
-        counts = tuple(file[name].astype(np.float64) for name in ("cntR", "sumR", "cntP", "sumP"))
-        cntR, sumR, cntP, sumP = (np.broadcast_to(_two_axes(each), counts[0].shape) for each in counts)
+        cntR, sumR, cntP, sumP = (file[name].astype(np.float64) for name in ("cntR", "sumR", "cntP", "sumP"))
         return [str(each) for each in file["ids"]], file["thresholds"], (cntR, sumR, cntP, sumP)
-
-
-def _two_axes(array: Floats) -> Floats:
-    # The number of annotated pixels does not depend on the threshold; it may be stored once per image.
-    return array if array.ndim == 2 else array[:, None]
 
 
 @dataclass
@@ -137,8 +98,8 @@ class Bootstrap:
         folder = evaluation.folder
         try:
             if (folder / "counts.npz").is_file():
-                ids, _, counts = read_counts(folder)
-                resampled = resample_edges(counts, draw_weights(ids, self.resamples, self.seed))
+                ids, thresholds, counts = read_counts(folder)
+                resampled = resample_edges(thresholds, counts, draw_weights(ids, self.resamples, self.seed))
                 columns = {
                     column: resampled[kind]
                     for column in evaluation.columns

@@ -125,9 +125,7 @@ def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
     accumulation) for training, images for the rest.
     """
     resources = spec.get("resources") or {}
-    alike = [
-        record for record in records if _kind(record) == _kind(spec) and record.get("seconds") is not None
-    ]
+    alike = [record for record in records if _kind(record) == _kind(spec) and record.get("seconds") is not None]
     disk, vram = float(resources.get("disk_mb", 0)), float(resources.get("vram_gb", 0))
     if not alike:
         hours = float(resources.get("minutes", 0)) / 60
@@ -211,6 +209,4 @@ def _hours(hours: float) -> str:
 
 def megabytes(size: float) -> str:
     """A size in MB in the unit that people would use."""
-    return (
-        f"{size / 1e6:.1f} TB" if size >= 1e6 else f"{size / 1e3:.1f} GB" if size >= 1e3 else f"{size:.0f} MB"
-    )
+    return f"{size / 1e6:.1f} TB" if size >= 1e6 else f"{size / 1e3:.1f} GB" if size >= 1e3 else f"{size:.0f} MB"

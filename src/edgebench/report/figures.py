@@ -29,7 +29,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 GRID_IMAGES = 4
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -66,27 +66,30 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         figure = draw[name](collected, Path(root))
         paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
         for path in paths:
-            metadata: dict[str, Any] = {"Software": None, PNG_KEY: collected.spec.id} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            metadata: dict[str, Any] = {"Date": None, "Creator": None}
+            if path.suffix == ".png":
+                metadata = {"Software": None, PNG_KEY: collected.spec.id}
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
     return paths
 
 
 def _title(figure: Figure, spec: TableSpec) -> None:
-    small = "" if spec.comparable else "; not comparable with the published numbers"
-    below = textwrap.fill(f"scale {spec.scale}: {spec.scale_title}{small}", 110)
-    figure.suptitle(f"{spec.title}\n{below}", fontsize=10)
+    lines = [spec.title, textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110)]
+    if not spec.comparable:
+        lines.append("not comparable with the published numbers")
+    figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-# Precision against recall -------------------------------------------------------------------------------------
+# Precision against recall ----------------------------------------------------------------------------
 
 
 def precision_recall(collected: Collected, root: Path) -> Figure:
-    """Precision against recall of every row, one panel per protocol that counts edges, counts added over seeds.
+    """Precision against recall of all rows, one panel per protocol; counts are added over seeds.
 
     Raises:
         DataError: no row was scored by such a protocol.
@@ -106,7 +109,7 @@ def precision_recall(collected: Collected, root: Path) -> Figure:
             if evaluations:
                 _curve(panel, evaluations, row.label, index)
         panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="Recall", ylabel="Precision", aspect="equal")
-        panel.set_title(_protocol_title(collected, protocol))
+        panel.set_title(textwrap.fill(_protocol_title(collected, protocol), 48))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
     _title(figure, collected.spec)
@@ -129,7 +132,7 @@ def _iso_f(axes: Axes) -> None:
 
 
 def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
-    """Precision and recall (T,) of counts added over the images of all `evaluations`; empty points left out."""
+    """Precision and recall (T,) of counts added over all images of `evaluations`, without empty points."""
     totals = np.sum([[count.sum(axis=0) for count in read_counts(each.folder)[2]] for each in evaluations], axis=0)
     cntR, sumR, cntP, sumP = totals
     found = sumP > 0
@@ -145,7 +148,7 @@ def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int
         axes.plot(recall, precision, "o", color=_colour(index), markersize=5, markeredgecolor="white")
 
 
-# Images -------------------------------------------------------------------------------------------------------
+# Images ----------------------------------------------------------------------------------------------
 
 
 def choose_ids(ids: Sequence[str], count: int = GRID_IMAGES) -> list[str]:
@@ -172,8 +175,8 @@ def image_grid(collected: Collected, root: Path) -> Figure:
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
         raise DataError(
-            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in every "
-            f"row, for example in {rows[0].runs[0].predict / 'maps'}."
+            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
+            f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
         )
     ids = choose_ids(list(common))
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
@@ -230,7 +233,7 @@ def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequenc
     return figure
 
 
-# Quality against time -----------------------------------------------------------------------------------------
+# Quality against time --------------------------------------------------------------------------------
 
 
 def quality_against_time(collected: Collected, root: Path) -> Figure:

@@ -171,6 +171,7 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
 
 # Words that every format prints ----------------------------------------------------------------------
 
+_PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
 _ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS", "miou": "mIoU", "iou": "IoU"}
 
 
@@ -213,7 +214,7 @@ def facts(table: Table) -> list[tuple[str, str]]:
         (
             "Numbers",
             f"mean over seeds; ± standard deviation over seeds where there are several; in brackets the 95 % "
-            f"bootstrap interval over images ({RESAMPLES} resamples).",
+            f"bootstrap interval over images ({RESAMPLES} resamples); differences are reproduced minus published.",
         ),
     ]
     if spec.comparable:
@@ -241,10 +242,11 @@ def protocols(table: Table) -> list[str]:
     """Each protocol with its settings and version, once."""
     texts = []
     for each in table.collected.evaluations():
-        settings = ", ".join(
-            f"{key} {_plain(value)}" for key, value in each.protocol.items() if key not in ("name", "title")
-        )
-        texts.append(f"{each.name}, version {each.version}" + (f" ({settings})" if settings else ""))
+        title = f": {each.protocol['title']}" if "title" in each.protocol else ""
+        # Crispness is measured on the map itself, so the settings of the matching say nothing about it.
+        matched = {} if each.protocol.get("method") == "crispness" else each.protocol
+        settings = [f"{key} {_plain(matched[key])}" for key in _PROTOCOL_SETTINGS if key in matched]
+        texts.append("; ".join([f"{each.name}{title}", *settings, f"version {each.version}"]))
     return list(dict.fromkeys(texts))
 
 

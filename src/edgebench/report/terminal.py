@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,16 @@ from edgebench.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
+LOG_WIDTH = 160
 _STYLE = {"match": "green", "holds": "green", "differs": "red", "does not hold": "red"}
 
 
 def print_table(path: str | Path, console: Console | None = None) -> None:
     """Print a table from its csv, with its claims when their csv lies beside it.
+
+    Published numbers stand in brackets behind the reproduced ones.
 
     Raises:
         DataError: the file is missing or is not a table of edgebench.
@@ -24,47 +29,58 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = console or Console()
-    path = Path(path)
-    lines = _read(path)
-    if not lines or "scale_title" not in lines[0]:
-        raise DataError(f"{path}: not a table of edgebench. Make tables with: snakemake tables")
-    from edgebench.report.tables import column_title, number
+    from edgebench.report.tables import column_title
 
-    columns = list(dict.fromkeys(line["column"] for line in lines))
-    published = {column for column in columns if any(x["published"] for x in lines if x["column"] == column)}
-    shown = Table(title=Text(lines[0]["title"], style="bold"), title_justify="left")
+    # A log file has no width; 80 columns would break every number in two.
+    console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    path = Path(path)
+    cells = _read(path)
+    if not cells or "scale_title" not in cells[0]:
+        raise DataError(f"{path}: not a table of edgebench. Make tables with: snakemake tables")
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
+    shown = Table(title=Text(cells[0]["title"], style="bold"), title_justify="left", caption_justify="left")
     shown.add_column("Method")
     for column in columns:
-        shown.add_column(column_title(column), justify="right")
-        if column in published:
-            shown.add_column("paper", justify="right", style="dim")
-    by_row: dict[str, list[dict[str, str]]] = {}
-    for line in lines:
-        by_row.setdefault(line["row"], []).append(line)
-    for cells in by_row.values():
-        texts = [Text(cells[0]["label"])]
-        for cell in cells:
-            value, spread = _number(cell["value"]), _number(cell["spread"])
-            text = number(value, cell["column"])
-            texts.append(Text(f"{text} ±{number(spread, cell['column'])}" if spread is not None else text))
-            if cell["column"] in published:
-                paper = Text(number(_number(cell["published"]), cell["column"]))
-                texts.append(paper.append(f" {cell['verdict']}", _STYLE.get(cell["verdict"], "dim")))
-        shown.add_row(*texts)
+        printed = any(cell["published"] for cell in cells if cell["column"] == column)
+        shown.add_column(column_title(column) + (" (paper)" if printed else ""), justify="right")
+    for row in dict.fromkeys(cell["row"] for cell in cells):
+        of_row = [cell for cell in cells if cell["row"] == row]
+        reproduced = any(cell["value"] for cell in of_row)
+        shown.add_row(Text(of_row[0]["label"]), *map(_cell, of_row), style="" if reproduced else "dim")
     console.print(shown)
-    for line in _read(claims) if (claims := path.with_suffix(".claims.csv")).is_file() else []:
-        console.print(Text(f"{line['status']:>13}", _STYLE.get(line["status"], "dim")), Text(line["claim"]))
-    seeds = max((line["seeds"] for line in lines), key=len).replace(";", ", ")
-    images = "-".join(
-        dict.fromkeys(sorted((line["n_images"] for line in lines if line["n_images"]), key=int))
-    )
+    claims = path.with_suffix(".claims.csv")
+    for line in _read(claims) if claims.is_file() else []:
+        console.print(Text(f"{line['status']:>13}", _STYLE.get(line["status"], "dim")), Text(_claim(line)))
+    seeds = max((cell["seeds"] for cell in cells), key=len).replace(";", ", ")
+    images = " to ".join(dict.fromkeys(sorted((cell["n_images"] for cell in cells if cell["n_images"]), key=int)))
     console.print(
-        f"Scale {lines[0]['scale']} ({lines[0]['scale_title']}), {images} images, seeds {seeds}.",
-        markup=False,
+        f"Scale {cells[0]['scale']} ({cells[0]['scale_title']}), {images} images, seeds {seeds}.", markup=False
     )
-    if lines[0]["comparable"] == "no":
+    if cells[0]["comparable"] == "no":
         console.print("The reproduced numbers are not comparable with the published ones.", style="yellow")
+
+
+def _cell(cell: dict[str, str]) -> Text:
+    from rich.text import Text
+
+    from edgebench.report.tables import number
+
+    value, spread, published = (_number(cell[name]) for name in ("value", "spread", "published"))
+    text = Text(number(value, cell["column"]))
+    if spread is not None:
+        text.append(f" ±{number(spread, cell['column'])}")
+    if published is not None:
+        text.append(f" ({number(published, cell['column'])})", "dim")
+    if cell["verdict"]:
+        text.append(f" {cell['verdict']}", _STYLE.get(cell["verdict"], "dim"))
+    return text
+
+
+def _claim(line: dict[str, str]) -> str:
+    if not line["difference"]:
+        return line["claim"]
+    interval = f" [{float(line['low']):+.3f}, {float(line['high']):+.3f}]" if line["low"] else ""
+    return f"{line['claim']}: {float(line['difference']):+.3f}{interval}"
 
 
 def _read(path: Path) -> list[dict[str, str]]:

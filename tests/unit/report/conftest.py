@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-N, T = 30, 19
+N, T = 30, 9
 IDS = [f"img{k:03d}" for k in range(N)]
 THRESHOLDS = np.arange(1, T + 1) / (T + 1)
 
@@ -24,9 +24,7 @@ def random_counts(quality: float, seed: int, n: int = N) -> dict[str, np.ndarray
     hard = generator.uniform(0.6, 1.0, (n, 1))
     sumR = np.repeat(generator.integers(300, 600, (n, 1)), T, axis=1)
     recall = np.clip(quality * hard * (1.2 - THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0, 1)
-    precision = np.clip(
-        quality * hard * (0.5 + 0.6 * THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0.01, 1
-    )
+    precision = np.clip(quality * hard * (0.5 + 0.6 * THRESHOLDS) + generator.normal(0, 0.01, (n, T)), 0.01, 1)
     cntR = np.round(sumR * recall).astype(np.int64)
     sumP = np.round(cntR / precision).astype(np.int64)
     return {"cntR": cntR, "sumR": sumR, "cntP": np.minimum(cntR, sumP), "sumP": sumP}
@@ -49,9 +47,7 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def write_row(
-    root: Path, name: str, seed: int, quality: float, crispness: float, seconds: float
-) -> dict[str, Any]:
+def write_row(root: Path, name: str, seed: int, quality: float, crispness: float, seconds: float) -> dict[str, Any]:
     """Predict and evaluate runs of one row for one seed, as the stages leave them."""
     predict = f"results/runs/predict/{name}-s{seed}"
     write_json(
@@ -78,7 +74,7 @@ def write_row(
                         "recall": float(pooled["cntR"][best] / pooled["sumR"][best]),
                     }
                 },
-                "protocol": {"nms": None, "thin": True, "max_distance": 0.0075, "thresholds": T},
+                "protocol": {"method": "edges", "nms": None, "thin": True, "max_distance": 0.0075, "thresholds": T},
                 "n_images": N,
                 "version": 1,
             },
@@ -90,7 +86,13 @@ def write_row(
     write_json(root / folder / "run.json", {"id": f"ac-{name}-{seed}"})
     write_json(
         root / folder / "scores.json",
-        {"columns": {"ac": float(values.mean())}, "scores": {}, "protocol": {}, "n_images": N, "version": 2},
+        {
+            "columns": {"ac": float(values.mean())},
+            "scores": {},
+            "protocol": {"method": "crispness", "title": "Average crispness", "nms": None},
+            "n_images": N,
+            "version": 2,
+        },
     )
     np.savez(root / folder / "per_image.npz", ids=np.array(IDS), ac=values)
     evaluations["crispness"] = folder
@@ -146,8 +148,7 @@ def make_table(tmp_path: Path) -> MakeTable:
                     "published": published,
                     "published_only": False,
                     "runs": [
-                        write_row(tmp_path, key.replace(",", ""), seed, quality, crispness, seconds)
-                        for seed in seeds
+                        write_row(tmp_path, key.replace(",", ""), seed, quality, crispness, seconds) for seed in seeds
                     ],
                 }
                 for key, label, quality, crispness, seconds, published in rows

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from edgebench.report.bootstrap import draw_weights, interval, ods_f, resample_edges
+from edgebench.report.bootstrap import Counts, draw_weights, interval, resample_edges
 
 Arrays = dict[str, np.ndarray]
 ORDER = ("cntR", "sumR", "cntP", "sumP")
@@ -19,8 +19,13 @@ def counts_like_a_detector(n: int, T: int, seed: int) -> Arrays:
     return {"cntR": np.minimum(cntP, sumR), "sumR": sumR, "cntP": cntP, "sumP": sumP}
 
 
-def as_counts(arrays: Arrays) -> tuple[np.ndarray, ...]:
-    return tuple(arrays[name].astype(float) for name in ORDER)
+def as_counts(arrays: Arrays) -> Counts:
+    cntR, sumR, cntP, sumP = (arrays[name].astype(float) for name in ORDER)
+    return cntR, sumR, cntP, sumP
+
+
+def thresholds(T: int) -> np.ndarray:
+    return np.arange(1, T + 1) / (T + 1)
 
 
 def slow_ods(P: np.ndarray, R: np.ndarray) -> float:
@@ -31,42 +36,36 @@ def slow_ods(P: np.ndarray, R: np.ndarray) -> float:
     return best
 
 
-def test_ods_leaves_out_only_what_cannot_win() -> None:
+def test_ods_of_every_resample_is_that_of_its_images() -> None:
     arrays = counts_like_a_detector(12, 20, seed=3)
     weights = draw_weights([str(k) for k in range(12)], resamples=40)
-    found = resample_edges(as_counts(arrays), weights)["ods"]  # type: ignore[arg-type]
+    found = resample_edges(thresholds(20), as_counts(arrays), weights)["ods"]
     for b, weight in enumerate(weights):
         cntR, sumR, cntP, sumP = (weight @ arrays[name] for name in ORDER)
         P = np.divide(cntP, sumP, out=np.zeros(20), where=sumP > 0)
         assert found[b] == pytest.approx(slow_ods(P, cntR / sumR), abs=1e-12)
 
 
-def test_ods_between_two_thresholds() -> None:
-    # P, R = (1, 0.2) and (0.2, 1): both ends have F = 1/3, the middle has P = R = 0.6.
-    counts = tuple(np.array([each], float) for each in ([20, 100], [100, 100], [20, 100], [20, 500]))
-    assert ods_f(counts)[0] == pytest.approx(0.6, abs=1e-4)  # type: ignore[arg-type]
-
-
-def test_ods_of_one_threshold_and_of_nothing() -> None:
-    one = tuple(np.array([[each]], float) for each in (30, 60, 30, 40))
-    assert ods_f(one)[0] == pytest.approx(2 * 0.5 * 0.75 / 1.25)  # type: ignore[arg-type]
-    nothing = tuple(np.zeros((2, 5)) for _ in range(4))
-    assert ods_f(nothing).tolist() == [0, 0]  # type: ignore[arg-type]
+def test_without_edges_all_is_zero() -> None:
+    nothing = np.zeros((2, 5))
+    found = resample_edges(thresholds(5), (nothing, nothing, nothing, nothing), np.ones((3, 2)))
+    assert all(np.array_equal(values, np.zeros(3)) for values in found.values())
 
 
 def test_ois_takes_each_image_at_its_own_threshold() -> None:
     # Image 0 is best at threshold 0, image 1 at threshold 1; together 18 of 20 on both sides.
     cntR = np.array([[9, 1], [1, 9]], float)
     ten = np.full((2, 2), 10.0)
-    found = resample_edges((cntR, ten, cntR, ten), np.array([[1.0, 1.0], [2.0, 0.0]]))
+    found = resample_edges(thresholds(2), (cntR, ten, cntR, ten), np.array([[1.0, 1.0], [2.0, 0.0]]))
     assert found["ois"].tolist() == pytest.approx([0.9, 0.9])
     assert found["ods"].tolist() == pytest.approx([0.5, 0.9])
 
 
 def test_ap_is_the_benchmarks_sum_over_101_points() -> None:
     # Precision 0.5 for recalls 0.2 to 0.8: 61 of the 101 points lie on the curve.
-    counts = tuple(np.array([each], float) for each in ([20, 80], [100, 100], [20, 80], [40, 160]))
-    assert resample_edges(counts, np.ones((1, 1)))["ap"][0] == pytest.approx(0.5 * 61 / 100)  # type: ignore[arg-type]
+    found, hundred, marked = np.array([[80.0, 20.0]]), np.full((1, 2), 100.0), np.array([[160.0, 40.0]])
+    resampled = resample_edges(thresholds(2), (found, hundred, found, marked), np.ones((1, 1)))
+    assert resampled["ap"][0] == pytest.approx(0.5 * 61 / 100)
 
 
 def test_the_same_images_are_drawn_alike_and_others_not() -> None:
@@ -91,5 +90,5 @@ def test_speed_of_a_whole_test_set() -> None:
     counts = as_counts(counts_like_a_detector(200, 99, seed=1))
     weights = draw_weights([str(k) for k in range(200)])
     start = time.process_time()
-    resample_edges(counts, weights)  # type: ignore[arg-type]
+    resample_edges(thresholds(99), counts, weights)
     assert time.process_time() - start < 2

@@ -29,9 +29,7 @@ def best_f(cntR: np.ndarray, sumR: np.ndarray, cntP: np.ndarray, sumP: np.ndarra
     return float(np.max(2 * p * r / (p + r)))
 
 
-def test_interval_is_that_of_a_direct_slow_paired_bootstrap(
-    check: Callable[[str], Checked], tmp_path: Path
-) -> None:
+def test_interval_is_that_of_a_direct_slow_paired_bootstrap(check: Callable[[str], Checked], tmp_path: Path) -> None:
     checked = check("locmax,10.ceval_ods > topk,10.ceval_ods")
     names = ("cntR", "sumR", "cntP", "sumP")
     files = {
@@ -47,22 +45,15 @@ def test_interval_is_that_of_a_direct_slow_paired_bootstrap(
             for row, of_row in files.items()
         }
         differences.append(f["locmax10"] - f["topk10"])
-    assert (checked.low, checked.high) == pytest.approx(
-        tuple(np.percentile(differences, [2.5, 97.5])), abs=1e-9
-    )
+    assert (checked.low, checked.high) == pytest.approx(tuple(np.percentile(differences, [2.5, 97.5])), abs=1e-9)
     assert checked.n_images == len(ids)
     assert checked.paired
     assert checked.status == "holds"
 
 
-def test_numbers_are_means_over_seeds_beside_the_papers(
-    check: Callable[[str], Checked], tmp_path: Path
-) -> None:
+def test_numbers_are_means_over_seeds_beside_the_papers(check: Callable[[str], Checked], tmp_path: Path) -> None:
     checked = check("locmax,10.ac > topk,10.ac")
-    own = [
-        np.load(tmp_path / f"results/runs/crispness/locmax10-s{seed}/per_image.npz")["ac"].mean()
-        for seed in (0, 1)
-    ]
+    own = [np.load(tmp_path / f"results/runs/crispness/locmax10-s{seed}/per_image.npz")["ac"].mean() for seed in (0, 1)]
     assert checked.left == pytest.approx(np.mean(own))
     assert (checked.published_left, checked.published_right) == (0.663, 0.51)
     assert checked.status == "does not hold"  # drawn with 0.6 and 0.7

@@ -39,9 +39,7 @@ def test_a_missing_run_names_the_command(make_table: MakeTable, tmp_path: Path, 
 def test_mixed_metric_versions_name_both_runs(make_table: MakeTable, tmp_path: Path) -> None:
     spec = make_table()
     change_json(tmp_path / "results/runs/crispness/topk10-s0/scores.json", version=3)
-    with pytest.raises(
-        DataError, match=r"'crispness'.*version 2 in .*/locmax10-s0 and by version 3 in .*/topk10-s0"
-    ):
+    with pytest.raises(DataError, match=r"'crispness'.*version 2 in .*/locmax10-s0 and by version 3 in .*/topk10-s0"):
         collect(spec, tmp_path)
 
 
@@ -51,9 +49,7 @@ def test_versions_of_different_protocols_may_differ(make_table: MakeTable, tmp_p
 
 def test_a_column_with_two_sources_is_refused(make_table: MakeTable, tmp_path: Path) -> None:
     spec = make_table()
-    change_json(
-        tmp_path / "results/runs/crispness/topk10-s0/scores.json", columns={"ac": 0.1, "seval_ods": 0.2}
-    )
+    change_json(tmp_path / "results/runs/crispness/topk10-s0/scores.json", columns={"ac": 0.1, "seval_ods": 0.2})
     with pytest.raises(DataError, match="column 'seval_ods' is given by two evaluations"):
         collect(spec, tmp_path)
 

@@ -59,9 +59,7 @@ def test_measured_is_scaled_by_images() -> None:
     assert run_cost(predict("b", limit=10), [record]).hours == pytest.approx(30 / 3600)
 
 
-@pytest.mark.parametrize(
-    "other", [{"scale": "paper"}, {"role": "finetune"}, {"settings": {"method": "sobel"}}]
-)
+@pytest.mark.parametrize("other", [{"scale": "paper"}, {"role": "finetune"}, {"settings": {"method": "sobel"}}])
 def test_other_runs_say_nothing_about_the_cost(other: dict[str, Any]) -> None:
     record = train("old", 500, seconds=600.0) | other
     assert run_cost(train("a", 1000), [record]).basis == "declared"

@@ -86,9 +86,7 @@ def test_image_grid_shows_inputs_annotators_and_maps(with_maps: Path, tmp_path: 
     assert "not comparable" in figure.get_suptitle()
 
 
-def test_image_grid_without_annotators(
-    with_maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_image_grid_without_annotators(with_maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(self: Drawn, image_id: str) -> list[np.ndarray]:
         raise DataError("no annotators")
 
@@ -121,9 +119,7 @@ def test_curves_pool_the_counts_of_all_seeds(make_table: MakeTable, tmp_path: Pa
     assert R[4] == pytest.approx(total["cntR"] / total["sumR"])
 
 
-def test_precision_recall_has_a_panel_per_protocol_and_a_point_per_row(
-    make_table: MakeTable, tmp_path: Path
-) -> None:
+def test_precision_recall_has_a_panel_per_protocol_and_a_point_per_row(make_table: MakeTable, tmp_path: Path) -> None:
     collected = collect(make_table(), tmp_path)
     figure = precision_recall(collected, tmp_path)
     assert [axes.get_title() for axes in figure.axes] == ["bsds_seval", "bsds_ceval"]

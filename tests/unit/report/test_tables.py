@@ -18,9 +18,7 @@ MakeTable = Callable[..., Path]
 def test_values_spread_and_interval(make_table: MakeTable, tmp_path: Path) -> None:
     table = build_table(make_table(seeds=(0, 1, 2)), tmp_path)
     cell = table.cells["locmax,10", "ac"]
-    each = [
-        np.load(tmp_path / f"results/runs/crispness/locmax10-s{s}/per_image.npz")["ac"] for s in (0, 1, 2)
-    ]
+    each = [np.load(tmp_path / f"results/runs/crispness/locmax10-s{s}/per_image.npz")["ac"] for s in (0, 1, 2)]
     assert cell.value == pytest.approx(np.mean(each))
     assert cell.spread == pytest.approx(np.std([values.mean() for values in each], ddof=1))
     assert cell.value is not None
@@ -95,9 +93,7 @@ def test_incomplete_when_images_or_seeds_are_missing(make_table: MakeTable, tmp_
     assert build_table(spec, tmp_path).cells["locmax,10", "ac"].verdict == "differs"
 
 
-def test_a_reproduced_row_without_a_printed_column_is_incomplete(
-    make_table: MakeTable, tmp_path: Path
-) -> None:
+def test_a_reproduced_row_without_a_printed_column_is_incomplete(make_table: MakeTable, tmp_path: Path) -> None:
     table = build_table(make_table(scale="paper", columns=["ac", "fid"], claims=[]), tmp_path)
     assert table.cells["locmax,10", "fid"].verdict == ""
     spec = make_table(scale="paper", columns=["ac", "fid"], claims=[])
@@ -127,9 +123,7 @@ def test_facts_state_what_the_numbers_rest_on(make_table: MakeTable, tmp_path: P
     assert ("Seeds", "0, 1") in stated
     assert ("Overrides", "predict.steps = 5") in stated
     assert ("Note", "Guidance is 2.") in stated
-    assert any(
-        name == "Protocol" and "nms none, thin yes, max_distance 0.0075" in text for name, text in stated
-    )
+    assert any(name == "Protocol" and "nms none; thin yes; max_distance 0.0075" in text for name, text in stated)
     assert "Verdict" not in dict(stated)
     assert "Verdict" in dict(facts(build_table(make_table(scale="paper"), tmp_path)))
 
