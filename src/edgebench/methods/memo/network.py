@@ -49,16 +49,11 @@ class MemoNetwork(nn.Module):
         """Height and width of an image must be multiples of this."""
         return self.config.divisor
 
-    def set_gradient_checkpointing(self, enabled: bool) -> None:
+    def enable_gradient_checkpointing(self) -> None:
         """Trade time for memory in training: activations are computed again in the backward pass."""
-        if not enabled:
-            self.unet.disable_gradient_checkpointing()
-            if self.dino is not None:
-                self.dino.model.gradient_checkpointing_disable()
-            return
         self.unet.enable_gradient_checkpointing()
         if self.dino is not None and any(parameter.requires_grad for parameter in self.dino.parameters()):
-            self.dino.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.dino.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def encode(self, image: Tensor) -> Tensor | None:
         """DINOv2 features of `image` (B, 3, H, W) in [0, 1], mapped to the UNet's width.

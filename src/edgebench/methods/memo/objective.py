@@ -33,10 +33,10 @@ class EdgeDataset(Protocol):
 
     ids: list[str]
 
-    def image(self, id: str) -> NDArray[np.uint8]:
+    def image(self, image_id: str, /) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB."""
 
-    def boundaries(self, id: str) -> list[NDArray[np.bool_]]:
+    def boundaries(self, image_id: str, /) -> list[NDArray[np.bool_]]:
         """One bool (H, W) per annotator."""
 
 
@@ -45,9 +45,9 @@ class ObjectiveSettings:
     """How MEMO is trained.
 
     Attributes:
-        crop: Side of the random square crop, or None for whole images turned to one orientation per batch.
+        crop: Side of the random square crop, or None for whole images, turned alike within a batch.
         drop_first: Cut off the first row and column first (BSDS: 481 x 321 becomes 480 x 320).
-        vertical_flip: Flip upside down half of the time; left and right are always exchanged half of the time.
+        vertical_flip: Flip upside down half of the time; left and right always change so.
         rotate: Turn a crop by 90 degrees half of the time.
         labels: One annotator drawn per sample, or the union of all.
         mask_ratio: Distribution of the masked share; "full" is a network that answers in one pass.
@@ -112,7 +112,7 @@ class Objective:
             )
         if settings.crop is not None and (settings.crop < 1 or settings.crop % network.divisor):
             raise ConfigError(
-                f"MEMO training: crop {settings.crop} must be a multiple of {network.divisor} for this preset."
+                f"MEMO training: crop {settings.crop} must be a multiple of {network.divisor} here."
             )
         if settings.lora_rank is not None:
             add_lora(network, settings.lora_rank)
@@ -153,8 +153,8 @@ class Objective:
             image, edge = _random_crop(image, edge, settings.crop, rng)
         elif image.shape[0] % self._divisor or image.shape[1] % self._divisor:
             raise DataError(
-                f"{self.dataset.ids[index]}: {image.shape[1]} x {image.shape[0]} pixels, but whole images must be "
-                f"multiples of {self._divisor}. Set a crop{'' if settings.drop_first else ' or drop_first'}."
+                f"{self.dataset.ids[index]}: {image.shape[1]} x {image.shape[0]} pixels, but whole images "
+                f"must be multiples of {self._divisor}. Set a crop, or drop_first for BSDS500."
             )
         if rng.random() < 0.5:
             image, edge = image[:, ::-1], edge[:, ::-1]
@@ -185,7 +185,7 @@ class Objective:
             sizes = {tuple(sample["edge"].shape) for sample in samples}
             if len(sizes) > 1:
                 raise DataError(
-                    f"MEMO training: whole images of different sizes {sorted(sizes)} cannot share a batch. Set a crop."
+                    f"MEMO training: whole images of sizes {sorted(sizes)} cannot share a batch. Set a crop."
                 )
         return {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "edge")}
 
@@ -201,7 +201,7 @@ class Objective:
             step: Optimiser steps done.
 
         Returns:
-            Scalar loss, and the mean masked share for the log.
+            Scalar loss, and nothing further to log.
         """
         settings = self.settings
         image, edges = batch["image"].float() / 255, batch["edge"]
@@ -211,12 +211,11 @@ class Objective:
         else:
             drawn = RATIOS[settings.mask_ratio](count, generator)
             ratio = with_full_share(drawn, settings.full_mask_share, generator)
-        mean_ratio = float(ratio.mean())
         masked = bernoulli_mask(ratio, height, width, generator).to(edges.device)
         ratio = ratio.to(edges.device)
         image = drop_images(image, settings.image_drop, generator)
         logits = model(mask_tokens(edges, masked), ratio, image)
-        return LOSSES[settings.loss](logits, edges, masked, ratio), {"mask_ratio": mean_ratio}
+        return LOSSES[settings.loss](logits, edges, masked, ratio), {}
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The plain network's weights from a (possibly partial) state of the trained one, adapters merged."""

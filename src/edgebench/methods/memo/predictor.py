@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgebench.errors import ConfigError, EdgebenchError
 from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.reveal import OnStep, RevealSettings, reveal
+from edgebench.methods.memo.reveal import Denoise, OnStep, RevealSettings, reveal
 
 PADDING = 32
 """Images are padded to a multiple of this, as by the authors."""
@@ -173,7 +173,7 @@ class Predictor:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _denoiser(self, image: Tensor) -> Callable[[Tensor, Tensor, int], Tensor]:
+    def _denoiser(self, image: Tensor) -> Denoise:
         """Logits of a state for the fixed batch `image`, guided; features are computed here, once."""
         features = self.network.encode(image)
         if self.guidance == 1:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -81,11 +81,8 @@ class RevealSettings:
             raise ConfigError(f"reveal steps {self.steps!r}: give a number from 1, or 'full'.")
 
 
-class Denoise(Protocol):
-    """What a reveal asks for logits: tokens (B, H, W) int64, ratio (B,), step -> logits (B, 2, H, W)."""
-
-    def __call__(self, tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
-        """Logits (B, 2, H, W) for the state `tokens`."""
+Denoise = Callable[[Tensor, Tensor, int], Tensor]
+"""What a reveal asks for logits: tokens (B, H, W) int64, ratio (B,), step -> (B, 2, H, W)."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def load_network(path: str | Path) -> MemoNetwork:
         ) from error
     if metadata.get("method") != METHOD or "config" not in metadata:
         raise DataError(
-            f"{path}: these are not MEMO weights (the file says method={metadata.get('method', 'nothing')!r}). "
+            f"{path}: not MEMO weights (the file says method={metadata.get('method', 'nothing')!r}). "
             f"Give a weights file that edgebench wrote for MEMO."
         )
     try:
@@ -67,10 +68,11 @@ def load_network(path: str | Path) -> MemoNetwork:
 
 
 def load_dino(network: MemoNetwork, path: str | Path) -> None:
-    """Fill the image encoder from a DINOv2 file of facebookresearch (for instance dinov2_vitb14_reg4_pretrain.pth).
+    """Fill the image encoder from a DINOv2 file of facebookresearch, such as dinov2_vitb14_reg4_pretrain.pth.
 
     Raises:
-        DataError: the file is missing, or holds a DINOv2 of another size.
+        ConfigError: the network has no image encoder.
+        DataError: the file is missing or damaged, or holds a DINOv2 of another size.
     """
     path = Path(path)
     if network.dino is None:
@@ -79,7 +81,10 @@ def load_dino(network: MemoNetwork, path: str | Path) -> None:
         raise DataError(
             f"{path}: no such DINOv2 file. Fetch it from facebookresearch/dinov2, or give another file."
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise DataError(f"{path}: not a readable PyTorch file ({error}). Fetch it again.") from error
     try:
         renamed = from_official({f"dino.{name}": value for name, value in state.items()})
     except KeyError as error:

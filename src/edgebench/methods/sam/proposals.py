@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2lab
-from skimage.filters import gaussian
 from skimage.segmentation import felzenszwalb
 
 from edgebench.methods.sam.edges import edges_from_masks
 
-SCALES = (100.0, 300.0)
-BLUR = 1.5
+SCALES = (200.0, 600.0)
+BLUR = 0.8
 SMALLEST_SHARE = 0.005
 LARGEST_SHARE = 0.9
 
@@ -19,7 +18,7 @@ LARGEST_SHARE = 0.9
 def classical_masks(image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     """Segments of the graph-based segmenter at two scales, as overlapping masks.
 
-    A stand-in for a promptable segmenter where none is at hand. It groups by smoothed colour (CIELAB), so it
+    A stand-in for a promptable segmenter where none is at hand. It groups by colour (CIELAB), so it
     follows coarse texture where a trained one would not.
 
     Args:
@@ -31,10 +30,10 @@ def classical_masks(image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     """
     pixels = image.shape[0] * image.shape[1]
     smallest = max(int(SMALLEST_SHARE * pixels), 1)
-    colour = gaussian(rgb2lab(image) / 100, BLUR, channel_axis=-1)
+    colour = rgb2lab(image) / 100
     masks: dict[bytes, NDArray[np.bool_]] = {}
     for scale in SCALES:
-        segments = felzenszwalb(colour, scale=scale, sigma=0, min_size=smallest)
+        segments = felzenszwalb(colour, scale=scale, sigma=BLUR, min_size=smallest)
         areas = np.bincount(segments.ravel())
         for number in np.nonzero((areas >= smallest) & (areas <= LARGEST_SHARE * pixels))[0]:
             mask = segments == number
