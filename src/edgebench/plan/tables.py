@@ -35,6 +35,7 @@ class SeedRuns:
                 "folder": predict.inputs["dataset"].folder,
                 "layout": (predict.dataset or {})["layout"],
                 "split": predict.settings["split"],
+                "images": (predict.dataset or {})["images"].get(predict.settings["split"]),
                 "limit": predict.settings["limit"],
             },
             "evaluations": {name: run.folder for name, run in self.evaluations.items()},

@@ -59,9 +59,9 @@ def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
     evaluation = evaluate_items(
         items,
         EdgeProtocol(
-            name=protocol["name"],
+            # The two protocols of the benchmark differ in suppression and thinning alone.
+            name="seval" if protocol["thin"] else "ceval",
             nms=DollarNms(**protocol["nms"]) if protocol["nms"] else None,
-            thin=protocol["thin"],
             max_distance=protocol["max_distance"],
             thresholds=protocol["thresholds"],
         ),

@@ -13,12 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 Float = NDArray[np.float64]
 
 _POINTS = 100  # interpolated points between neighbouring thresholds, both ends included
-_CHUNK = 256  # curves interpolated at once, so that a bootstrap does not need gigabytes
 
 
-def recall_precision(
-    cntR: ArrayLike, sumR: ArrayLike, cntP: ArrayLike, sumP: ArrayLike
-) -> tuple[Float, Float]:
+def recall_precision(cntR: ArrayLike, sumR: ArrayLike, cntP: ArrayLike, sumP: ArrayLike) -> tuple[Float, Float]:
     """Recall and precision, 0 where there is nothing to divide by; any common shape."""
     cntR, sumR, cntP, sumP = (np.asarray(a, np.float64) for a in (cntR, sumR, cntP, sumP))
     return cntR / (sumR + (sumR == 0)), cntP / (sumP + (sumP == 0))
@@ -69,11 +66,15 @@ def ods_f(thresholds: ArrayLike, cntR: ArrayLike, sumR: ArrayLike, cntP: ArrayLi
     recall, precision = recall_precision(cntR, sumR, cntP, sumP)
     shape = recall.shape[:-1]
     recall, precision = recall.reshape(-1, grid.size), precision.reshape(-1, grid.size)
-    best = [
-        _best_of_curve(grid, recall[k : k + _CHUNK], precision[k : k + _CHUNK])[0]
-        for k in range(0, len(recall), _CHUNK)
-    ]
-    return np.concatenate(best).reshape(shape) if best else np.zeros(shape)
+    best = f_measure(recall, precision).max(axis=1)
+    # F grows with both, so a stretch whose larger recall and precision together do not beat the best threshold
+    # holds no better point; few are left to search.
+    higher = f_measure(np.maximum(recall[:, :-1], recall[:, 1:]), np.maximum(precision[:, :-1], precision[:, 1:]))
+    curve, k = np.nonzero(higher > best[:, None])
+    weight = np.linspace(0, 1, _POINTS)
+    r, p = (each[curve, k, None] * (1 - weight) + each[curve, k + 1, None] * weight for each in (recall, precision))
+    np.maximum.at(best, curve, f_measure(r, p).max(axis=1, initial=0))
+    return best.reshape(shape)
 
 
 def average_precision(recall: ArrayLike, precision: ArrayLike) -> float:
