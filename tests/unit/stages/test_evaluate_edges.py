@@ -82,7 +82,8 @@ def test_more_processes_give_the_same_files(folders, tmp_path):
 
 
 def test_files_hold_what_the_scores_need(folders, tmp_path):
-    evaluation = evaluate_folders(folders[0], folders[1], "seval", thresholds=9, nms_parameters=DollarNms(radius=2))
+    maps, truth = folders
+    evaluation = evaluate_folders(maps, truth, "seval", thresholds=9, nms_parameters=DollarNms(radius=2))
     write_scores(tmp_path / "scores.json", evaluation)
     write_counts(tmp_path / "counts.npz", evaluation)
     scores = json.loads((tmp_path / "scores.json").read_text())
