@@ -139,9 +139,7 @@ def compare(images: Sequence[Image], recorded: dict[str, float], thresholds: int
 
 
 def print_row(row: Row) -> None:
-    recorded = (
-        f"{row.recorded:9.1f} {row.recorded / row.edgebench:8.0f}x" if row.recorded == row.recorded else ""
-    )
+    recorded = f"{row.recorded:9.1f} {row.recorded / row.edgebench:8.0f}x" if row.recorded == row.recorded else ""
     print(
         f"{row.id:>10} {row.edgebench:10.3f} {row.scipy:9.2f} {row.scipy / row.edgebench:8.1f}x {recorded}",
         flush=True,

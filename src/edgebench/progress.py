@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def track(items: Iterable[T], description: str, total: int | None = None, done: 
         total: Number of items including `done`; taken from `len(items)` when it has one.
         done: Items finished before this call, for work that resumes.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items) + done
     if os.environ.get("EDGEBENCH_QUIET"):
         yield from items

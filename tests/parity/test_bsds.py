@@ -83,9 +83,7 @@ def test_manifest_is_the_whole_data_set(root, bsds500):
 def test_fetch_from_a_local_mirror(root, bsds500, tmp_path):
     definition = yaml.safe_load((root / "config/datasets/bsds500.yaml").read_text())
     definition["source"]["mirrors"] = []
-    manifest = [
-        entry for entry in read_manifest(root / "config/datasets/bsds500.sha256") if "/val/1" in entry.path
-    ]
+    manifest = [entry for entry in read_manifest(root / "config/datasets/bsds500.sha256") if "/val/1" in entry.path]
     report = fetch(definition, manifest, tmp_path, [str(bsds500)])
     assert report.n_new == len(manifest) > 20
     dataset = open_dataset("bsds", tmp_path, "val")

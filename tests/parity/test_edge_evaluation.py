@@ -126,15 +126,11 @@ def test_thinning_equals_the_reference_on_real_maps(fixtures, bsds):
     for path in sorted((fixtures / "inputs" / "sobel_raw").glob("*.png"))[:3]:
         prediction = read_edge_map(path)
         for threshold in (0.05, 0.15, 0.4):
-            np.testing.assert_array_equal(
-                thin(prediction >= threshold), reference_thin(prediction >= threshold)
-            )
+            np.testing.assert_array_equal(thin(prediction >= threshold), reference_thin(prediction >= threshold))
     for key in ("2018", "306052"):
         prediction = read_edge_map(bsds / "ucm2" / f"{key}.mat")
         for threshold in (0.01, 0.1):
-            np.testing.assert_array_equal(
-                thin(prediction >= threshold), reference_thin(prediction >= threshold)
-            )
+            np.testing.assert_array_equal(thin(prediction >= threshold), reference_thin(prediction >= threshold))
 
 
 def test_suppression_equals_the_benchmarks_pixel_by_pixel(fixtures):
@@ -148,6 +144,4 @@ def test_suppression_equals_the_benchmarks_pixel_by_pixel(fixtures):
 def test_crispness_is_measured_on_the_raw_map(fixtures):
     """Over the first five Sobel maps the definition gives 0.2421; with smoothing first it would be 0.2165."""
     paths = sorted((fixtures / "inputs" / "sobel_raw").glob("*.png"))[:5]
-    assert np.mean([average_crispness(read_edge_map(path)) for path in paths]) == pytest.approx(
-        0.2421, abs=5e-5
-    )
+    assert np.mean([average_crispness(read_edge_map(path)) for path in paths]) == pytest.approx(0.2421, abs=5e-5)

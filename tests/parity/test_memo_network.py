@@ -33,9 +33,7 @@ def micro_config(folder: Path, name: str) -> NetworkConfig:
         channels=tuple(config["block_out_channels"]),
         layers=config["layers_per_block"],
         groups=config["norm_num_groups"],
-        dino=DinoConfig(
-            **MICRO_DINO, registers=4 if name.endswith("_reg") else 0, size=tuple(config["dino_size"])
-        ),
+        dino=DinoConfig(**MICRO_DINO, registers=4 if name.endswith("_reg") else 0, size=tuple(config["dino_size"])),
     )
 
 

@@ -37,15 +37,11 @@ def _evaluate() -> None:
 def edges(
     predictions: Annotated[
         Path,
-        typer.Option(
-            help="Folder of edge maps, bright = edge: <id>.png (8 or 16 bit), <id>.npy or <id>.mat (ucm2)."
-        ),
+        typer.Option(help="Folder of edge maps, bright = edge: <id>.png (8 or 16 bit), <id>.npy or <id>.mat (ucm2)."),
     ],
     ground_truth: Annotated[
         Path,
-        typer.Option(
-            help="Folder of annotations: <id>.mat as in BSDS500, <id>.png, or <id>/<annotator>.png."
-        ),
+        typer.Option(help="Folder of annotations: <id>.mat as in BSDS500, <id>.png, or <id>/<annotator>.png."),
     ],
     protocol: Annotated[
         Protocol,

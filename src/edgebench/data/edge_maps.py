@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebench.data.adapters.bsds_mat import read_bsds_annotations
 from edgebench.errors import DataError
 
 MAP_SUFFIXES = (".png", ".npy", ".mat")
@@ -78,7 +79,7 @@ def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
     elif path.suffix.lower() == ".png":
         masks = [_read_png(path) >= 0.5]
     elif path.suffix.lower() == ".mat":
-        masks = _annotators_of_mat(path)
+        masks = read_bsds_annotations(path)
     else:
         raise DataError(f"{path}: boundaries are a .mat file, a .png file or a folder of .png files.")
     shapes = {mask.shape for mask in masks}
@@ -104,7 +105,7 @@ def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair
         DataError: a folder is missing or empty, an id occurs twice, or the two sets of ids differ.
     """
     predictions, ground_truth = Path(predictions), Path(ground_truth)
-    maps = _by_id(predictions, MAP_SUFFIXES, "edge maps")
+    maps = maps_by_id(predictions)
     truths = _by_id(ground_truth, TRUTH_SUFFIXES, "annotations", subfolders=True)
     problems = []
     if only_truth := sorted(truths.keys() - maps.keys()):
@@ -117,6 +118,15 @@ def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair
             f"there, or evaluate against a folder that holds just the images you predicted."
         )
     return [Pair(key, maps[key], truths[key]) for key in sorted(maps)]
+
+
+def maps_by_id(folder: str | Path) -> dict[str, Path]:
+    """Edge maps of a folder by image id, the file's name without suffix.
+
+    Raises:
+        DataError: the folder is missing or holds no edge map, or an id occurs twice.
+    """
+    return _by_id(Path(folder), MAP_SUFFIXES, "edge maps")
 
 
 def _by_id(folder: Path, suffixes: tuple[str, ...], what: str, subfolders: bool = False) -> dict[str, Path]:
@@ -201,9 +211,7 @@ def _read_npy(path: Path) -> NDArray[np.float64]:
     except Exception as error:
         raise DataError(f"{path}: not a readable .npy array ({error}). Write it again.") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2:
-        raise DataError(
-            f"{path}: an edge map has the shape (H, W), this is {getattr(values, 'shape', 'an archive')}."
-        )
+        raise DataError(f"{path}: an edge map has the shape (H, W), this is {getattr(values, 'shape', 'an archive')}.")
     if values.dtype == bool:
         return values.astype(np.float64)
     if np.issubdtype(values.dtype, np.integer):
@@ -221,9 +229,7 @@ def _in_range(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
         raise DataError(f"{path}: holds values that are not finite.")
     low, high = values.min(), values.max()
     if low < 0 or high > 1:
-        raise DataError(
-            f"{path}: values from {low:g} to {high:g}; an edge map lies in [0, 1]. Scale it first."
-        )
+        raise DataError(f"{path}: values from {low:g} to {high:g}; an edge map lies in [0, 1]. Scale it first.")
     return values
 
 
@@ -243,19 +249,3 @@ def _variable(path: Path, name: str) -> NDArray[Any]:
         others = ", ".join(sorted(key for key in content if not key.startswith("__"))) or "none"
         raise DataError(f"{path}: has no variable `{name}` (it has: {others}).")
     return np.asarray(content[name])
-
-
-def _annotators_of_mat(path: Path) -> list[NDArray[np.bool_]]:
-    cell = _variable(path, "groundTruth")
-    if cell.size == 0:
-        raise DataError(f"{path}: `groundTruth` holds no annotator.")
-    masks = []
-    for number, entry in enumerate(cell.ravel(), start=1):
-        try:
-            mask = np.asarray(entry["Boundaries"].item())
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: annotator {number} of `groundTruth` has no `Boundaries`.") from error
-        if mask.ndim != 2 or mask.dtype.kind not in "biuf":
-            raise DataError(f"{path}: `Boundaries` of annotator {number} is not a matrix of numbers.")
-        masks.append(mask != 0)
-    return masks

@@ -101,9 +101,7 @@ def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchR
             f"`source: {{draw: {{style: NAME, seed: NUMBER}}}}`, with an optional `size`."
         )
     processes = min(jobs, os.cpu_count() or 1)
-    drawn = draw_dataset(
-        destination, splits=definition["images"], layout=definition["layout"], jobs=processes, **style
-    )
+    drawn = draw_dataset(destination, splits=definition["images"], layout=definition["layout"], jobs=processes, **style)
     sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".mat"})]
     return FetchReport(
         n_files=len(sizes),
@@ -123,9 +121,7 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
             f"`edgebench fetch {name} --mirror FOLDER`. {definition.get('terms', '')}"
         )
     if folder.resolve() in destination.resolve().parents:
-        raise DataError(
-            f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder."
-        )
+        raise DataError(f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder.")
     suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
     index = VerifiedIndex(destination)
     report = FetchReport()
@@ -178,9 +174,7 @@ def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
 class _Fetching:
     """One call of `fetch` with a manifest."""
 
-    def __init__(
-        self, definition: Mapping[str, Any], destination: Path, mirrors: list[str], jobs: int
-    ) -> None:
+    def __init__(self, definition: Mapping[str, Any], destination: Path, mirrors: list[str], jobs: int) -> None:
         self._name = definition.get("name")
         self._destination = destination
         self._mirrors = list(dict.fromkeys(mirror.rstrip("/") or mirror for mirror in mirrors))

@@ -122,9 +122,7 @@ def write_map_png(path: str | Path, probability: np.ndarray) -> None:
     if probability.dtype == np.float16:
         probability = probability.astype(np.float32)
     if probability.ndim != 2 or probability.size == 0 or probability.dtype.kind != "f":
-        raise DataError(
-            f"{path}: an edge map must be float (H, W), not {probability.dtype} {probability.shape}."
-        )
+        raise DataError(f"{path}: an edge map must be float (H, W), not {probability.dtype} {probability.shape}.")
     low, high = float(probability.min()), float(probability.max())
     if not (low >= 0 and high <= 1):  # also true of NaN
         raise DataError(f"{path}: an edge map must lie in [0, 1]; this one spans {low} to {high}.")
@@ -153,21 +151,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(_too_large(path, "more pixels than Pillow will decode")) from error
     except Image.UnidentifiedImageError as error:
         what = describe_content(path) or "not an image of a known format, or its header is damaged"
-        raise DataError(
-            f"{path}: {what}. Replace the file or remove it, then run the same command again."
-        ) from error
+        raise DataError(f"{path}: {what}. Replace the file or remove it, then run the same command again.") from error
     except MemoryError as error:
-        raise DataError(
-            f"{path}: not enough memory to decode it. Make it smaller, or free some memory."
-        ) from error
+        raise DataError(f"{path}: not enough memory to decode it. Make it smaller, or free some memory.") from error
     except PermissionError as error:
-        raise DataError(
-            f"{path}: may not be read (permission denied). Correct its mode with chmod."
-        ) from error
+        raise DataError(f"{path}: may not be read (permission denied). Correct its mode with chmod.") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise DataError(
-            f"{path}: truncated or damaged ({error}). Replace the file or remove it, "
-            f"then run the same command again."
+            f"{path}: truncated or damaged ({error}). Replace the file or remove it, then run the same command again."
         ) from error
 
 

@@ -78,12 +78,7 @@ def _parse(line: str) -> ManifestEntry | None:
     if len(fields) != 3:
         return None
     sha256, size, path = fields
-    if (
-        len(sha256) != 64
-        or not set(sha256) <= set("0123456789abcdef")
-        or not size.isdecimal()
-        or int(size) == 0
-    ):
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef") or not size.isdecimal() or int(size) == 0:
         return None
     return ManifestEntry(path.rstrip("\n"), int(size), sha256)
 

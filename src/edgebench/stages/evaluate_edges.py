@@ -101,9 +101,7 @@ def edge_protocol(
     if thresholds < 1:
         raise ConfigError(f"thresholds: at least 1 is needed, not {thresholds}.")
     suppressed = nms == "dollar" or (nms is None and name == "seval")
-    return EdgeProtocol(
-        name, (nms_parameters or DollarNms()) if suppressed else None, max_distance, thresholds
-    )
+    return EdgeProtocol(name, (nms_parameters or DollarNms()) if suppressed else None, max_distance, thresholds)
 
 
 class EdgeItem(NamedTuple):
@@ -214,9 +212,7 @@ def evaluate_items(
         raise ConfigError(f"jobs: at least 1 is needed, not {jobs}.")
     if total is None and isinstance(items, Sized):
         total = len(items)
-    results = (
-        _in_processes(items, protocol, jobs) if jobs > 1 else (_evaluate(item, protocol) for item in items)
-    )
+    results = _in_processes(items, protocol, jobs) if jobs > 1 else (_evaluate(item, protocol) for item in items)
     ids, counts, crispness = [], [], []
     for key, image_counts, ac in track(results, f"Evaluating ({protocol.name})", total=total):
         ids.append(key)
@@ -268,9 +264,7 @@ def write_counts(path: str | Path, evaluation: EdgeEvaluation) -> None:
     names = ("thresholds", "cntR", "sumR", "cntP", "sumP", "cntR_per_annotator", "sumR_per_annotator", "ac")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         # A file object, because savez appends .npz to a name that lacks it.
-        np.savez_compressed(
-            file, ids=np.array(evaluation.ids), **{name: getattr(evaluation, name) for name in names}
-        )
+        np.savez_compressed(file, ids=np.array(evaluation.ids), **{name: getattr(evaluation, name) for name in names})
 
 
 def _evaluate(item: EdgeItem, protocol: EdgeProtocol) -> tuple[str, ImageCounts, float]:

@@ -117,7 +117,9 @@ def _device(wanted: str) -> str:
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise EdgebenchError("device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more.")
+        raise EdgebenchError(
+            "device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more."
+        )
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -156,11 +158,11 @@ def _canny(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
 
 
 def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.data.edge_maps import find_maps, read_edge_map
+    from edgebench.data.edge_maps import maps_by_id, read_edge_map
     from edgebench.errors import DataError
 
     folder = Path(spec.settings["folder"]).expanduser()
-    files = find_maps(folder)
+    files = maps_by_id(folder)
     missing = [image_id for image_id in dataset.ids if image_id not in files]
     if missing:
         raise DataError(

@@ -71,7 +71,8 @@ def _memo(spec: RunSpec) -> Objective:
             load_pretrained_dino(network)
     known = {field.name for field in fields(ObjectiveSettings)}
     chosen = {key: value for key, value in settings.items() if key in known}
-    return MemoObjective(network, dataset, ObjectiveSettings(**chosen, labels=settings["annotators"]))
+    objective: Any = MemoObjective(network, dataset, ObjectiveSettings(**chosen, labels=settings["annotators"]))
+    return objective
 
 
 _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo}

@@ -93,11 +93,7 @@ def newest(folder: Path, say: bool = True) -> Checkpoint | None:
             expected = record.pop("digest", None)
             if digest(record) != expected:
                 raise EdgebenchError(f"{path.with_suffix('.json')}: does not fit its own digest.")
-            if (
-                not path.exists()
-                or path.stat().st_size != record["bytes"]
-                or sha256_file(path) != record["sha256"]
-            ):
+            if not path.exists() or path.stat().st_size != record["bytes"] or sha256_file(path) != record["sha256"]:
                 raise EdgebenchError(f"{path}: truncated or changed since it was written.")
             return Checkpoint(path, step, load_file(path), record["state"])
         except (EdgebenchError, AttributeError) as error:

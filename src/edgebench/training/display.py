@@ -63,7 +63,5 @@ class Display:
         elif self.shown and time.monotonic() - self.last >= LOG_EVERY_SECONDS:
             self.last = time.monotonic()
             left = (self.last - self.start) / (done - self.first) * (self.total - done)
-            text = (
-                f"{self.description}: step {done} of {self.total}, loss {loss:.4g}, about {left:.0f} s left"
-            )
+            text = f"{self.description}: step {done} of {self.total}, loss {loss:.4g}, about {left:.0f} s left"
             print(text, file=sys.stderr, flush=True)

@@ -33,9 +33,7 @@ class Records:
         if is_main:
             start = found.step if found else 0
             self.work.mkdir(parents=True, exist_ok=True)
-            checkpoint.remove_others(
-                self.work, [step for step in checkpoint.steps(self.work) if step <= start]
-            )
+            checkpoint.remove_others(self.work, [step for step in checkpoint.steps(self.work) if step <= start])
             self.log = CsvLog(self.work / LOG, found.state["log_bytes"] if found else 0)
             if settings.tensorboard:
                 self.writer = tensorboard_writer(folder / "tensorboard", start + 1)

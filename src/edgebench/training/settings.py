@@ -68,15 +68,11 @@ class LoopSettings:
         self._require("schedule", lambda name: name in SCHEDULES, f"must be one of {', '.join(SCHEDULES)}")
         self._require("precision", lambda name: name in ("fp32", "bf16"), "must be fp32 or bf16")
         self._require("device", lambda name: name in ("auto", "cpu", "cuda"), "must be auto, cpu or cuda")
-        self._require(
-            "ema_decay", lambda value: value is None or 0 <= value < 1, "must be at least 0, below 1"
-        )
+        self._require("ema_decay", lambda value: value is None or 0 <= value < 1, "must be at least 0, below 1")
         self._require("ema_start", lambda value: value < self.steps, f"must be below steps = {self.steps}")
         self._require("warmup_steps", lambda value: value < self.steps, f"must be below steps = {self.steps}")
         if self.schedule == "constant":
-            self._require(
-                "warmup_steps", lambda value: value == 0, "needs schedule linear_warmup or exponential"
-            )
+            self._require("warmup_steps", lambda value: value == 0, "needs schedule linear_warmup or exponential")
 
     def _require(self, key: str, holds: Callable[[Any], bool], rule: str) -> None:
         value = getattr(self, key)

@@ -30,9 +30,7 @@ class TrainingState:
         names = {id(p): name for name, p in objective.model.named_parameters() if p.requires_grad}
         trained = [parameter for group in groups for parameter in group["params"]]
         if any(id(parameter) not in names for parameter in trained):
-            raise ValueError(
-                "parameter_groups() holds a tensor that is no trainable parameter of objective.model"
-            )
+            raise ValueError("parameter_groups() holds a tensor that is no trainable parameter of objective.model")
         self.model = objective.model
         self.parameters = {names[id(parameter)]: parameter for parameter in trained}
         self.rates = [settings.learning_rate * group.get("lr_scale", 1.0) for group in groups]
@@ -42,9 +40,7 @@ class TrainingState:
             fused=device.type == "cuda",
         )
         self.ema = (
-            Ema(self.parameters, settings.ema_decay, settings.ema_start)
-            if settings.ema_decay is not None
-            else None
+            Ema(self.parameters, settings.ema_decay, settings.ema_start) if settings.ema_decay is not None else None
         )
         self.sums: dict[str, float] = {}
         self.count = 0

@@ -254,7 +254,5 @@ def test_boundaries_of_several_maps_do_not_touch():
 def test_the_data_part_is_cheap_to_import():
     """Neither torch nor scikit-image is imported by merely naming the data part."""
     code = "import sys, edgebench.data.fetch; print({'torch', 'skimage', 'pandas'} & sys.modules.keys())"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert result.stdout.strip() == "set()"

@@ -146,9 +146,9 @@ def test_bad_boundaries_are_named(tmp_path):
     (tmp_path / "folder").mkdir()
     for name, says in {
         "other.mat": "groundTruth",
-        "numbers.mat": "no `Boundaries`",
-        "sizes.mat": "2 x 3, 3 x 2",
-        "empty.mat": "no annotator",
+        "numbers.mat": "field `Boundaries`",
+        "sizes.mat": "2 annotators, of shapes",
+        "empty.mat": "0 annotators",
         "folder": "no PNG",
         "missing.mat": "no such file",
         "a.txt": "boundaries are",
@@ -166,9 +166,7 @@ def touch(folder, *names):
 
 
 def test_pairs_are_in_ascii_order_and_other_files_do_not_matter(tmp_path):
-    maps = touch(
-        tmp_path / "maps", "2018.png", "20069.npy", "201080.mat", "notes.txt", ".hidden.png", "sub/1.png"
-    )
+    maps = touch(tmp_path / "maps", "2018.png", "20069.npy", "201080.mat", "notes.txt", ".hidden.png", "sub/1.png")
     truth = touch(tmp_path / "truth", "2018.mat", "20069.png", "201080/1.png", "201080/2.png", "Thumbs.db")
     pairs = pair_folders(maps, truth)
     assert [pair.id for pair in pairs] == ["20069", "201080", "2018"]

@@ -96,9 +96,7 @@ class Server:
             self.send(request, 503, b"busy", {"Retry-After": "7"})
         elif mood == "moved":
             self.send(request, 302, b"", {"Location": f"/moved/{request.path.lstrip('/')}"})
-        elif mood == "cut always" or (
-            mood in ("cut once", "cut once, no ranges", "cut once, wrong range") and first
-        ):
+        elif mood == "cut always" or (mood in ("cut once", "cut once, no ranges", "cut once, wrong range") and first):
             self.send(request, 200, content[: len(content) // 2], length=len(content))
             request.close_connection = True
         elif mood == "stalls once" and first:
@@ -250,9 +248,7 @@ def test_redirects_are_followed(server, origin, manifest, tmp_path):
 )
 def test_what_a_mirror_does_wrong_is_named(server, origin, manifest, tmp_path, mood, reason, quarantined):
     server.mood["images/test/d e.png"] = mood
-    with pytest.raises(
-        DataError, match=rf"(?s)1 of 8 files.*images/test/d e\.png: {server.url}: .*{reason}"
-    ) as caught:
+    with pytest.raises(DataError, match=rf"(?s)1 of 8 files.*images/test/d e\.png: {server.url}: .*{reason}") as caught:
         fetch(DEFINITION, manifest, tmp_path / "data", [server.url])
     assert "edgebench fetch tiny" in str(caught.value)
     assert "other 7 files" in str(caught.value)

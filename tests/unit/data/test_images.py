@@ -14,9 +14,7 @@ from edgebench.data import images
 from edgebench.data.images import check_image_header, image_size, read_image, write_map_png
 from edgebench.errors import DataError
 
-COLOURS = np.array(
-    [[[250, 10, 20], [0, 200, 40]], [[5, 6, 7], [90, 80, 255]], [[128, 128, 128], [255, 255, 255]]]
-)
+COLOURS = np.array([[[250, 10, 20], [0, 200, 40]], [[5, 6, 7], [90, 80, 255]], [[128, 128, 128], [255, 255, 255]]])
 RGB = COLOURS.astype(np.uint8)
 
 

@@ -133,9 +133,7 @@ def test_drawing_is_resumed(tmp_path):
     assert draw_dataset(tmp_path, {"train": 4}, size=32) == 0
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"style": "T"}, {"layout": "folder"}, {"splits": {"train": 2}}]
-)
+@pytest.mark.parametrize("change", [{"seed": 1}, {"style": "T"}, {"layout": "folder"}, {"splits": {"train": 2}}])
 def test_two_ways_of_drawing_are_not_mixed(tmp_path, change):
     draw_dataset(tmp_path, splits={"train": 1})
     with pytest.raises(DataError, match="drawn with another"):

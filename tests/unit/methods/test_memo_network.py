@@ -19,9 +19,7 @@ DINO = DinoConfig(24, 1, 2, registers=4, size=(28, 42))
 TINY = NetworkConfig(4, (8, 16), 1, 4, DINO)
 
 
-def inputs(
-    batch: int = 2, height: int = 16, width: int = 24
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(batch: int = 2, height: int = 16, width: int = 24) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 3, (batch, height, width), generator=generator)
     return (
@@ -40,9 +38,7 @@ def test_features_computed_once_serve_as_those_computed_inside() -> None:
         assert features is not None
         assert features.shape == (2, 16, 2, 3)
         torch.testing.assert_close(network(tokens, ratio, image, features), network(tokens, ratio, image))
-        assert not torch.equal(
-            network(tokens, ratio, image, features), network(tokens, ratio, image, 0 * features)
-        )
+        assert not torch.equal(network(tokens, ratio, image, features), network(tokens, ratio, image, 0 * features))
 
 
 def test_a_network_without_image_encoder() -> None:

@@ -38,9 +38,9 @@ class Drawn:
 
     def image(self, image_id: str) -> np.ndarray:
         edge = self.boundaries(image_id)[0]
-        return np.stack(
-            [edge * 255, np.zeros_like(edge), np.arange(edge.size).reshape(edge.shape) % 256], -1
-        ).astype(np.uint8)
+        return np.stack([edge * 255, np.zeros_like(edge), np.arange(edge.size).reshape(edge.shape) % 256], -1).astype(
+            np.uint8
+        )
 
 
 def objective(*sizes: tuple[int, int], config: NetworkConfig = SMALL, **settings: Any) -> Objective:
@@ -176,9 +176,10 @@ def test_mask_tokens() -> None:
     edges = torch.tensor([[[0, 1], [1, 0]]], dtype=torch.uint8)
     masked = torch.tensor([[[True, True], [False, False]]])
     assert mask_tokens(edges, masked).tolist() == [[[2, 2], [1, 0]]]
-    assert bernoulli_mask(torch.tensor([1.0, 0.0]), 4, 4, torch.Generator()).flatten(1).float().mean(
-        1
-    ).tolist() == [1, 0]
+    assert bernoulli_mask(torch.tensor([1.0, 0.0]), 4, 4, torch.Generator()).flatten(1).float().mean(1).tolist() == [
+        1,
+        0,
+    ]
 
 
 def test_losses_by_hand() -> None:

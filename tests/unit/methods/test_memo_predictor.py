@@ -44,9 +44,7 @@ def assert_same(first: Prediction, second: Prediction) -> None:
 
 def test_padding_mirrors_bottom_and_right() -> None:
     image = np.arange(6).reshape(2, 3)
-    np.testing.assert_array_equal(
-        pad_symmetric(image, 4), [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
-    )
+    np.testing.assert_array_equal(pad_symmetric(image, 4), [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]])
     assert pad_symmetric(np.zeros((64, 32, 3)), 32).shape == (64, 32, 3)
     assert pad_symmetric(np.ones((1, 1, 3)), 32).sum() == 32 * 32 * 3
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from edgebench.errors import DataError
-from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
-from edgebench.methods.memo.pretrained import load_pretrained_dino
 from transformers import (
     Dinov2Config,
     Dinov2Model,
@@ -17,9 +14,21 @@ from transformers import (
     Dinov2WithRegistersModel,
 )
 
+from edgebench.errors import DataError
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
+from edgebench.methods.memo.pretrained import load_pretrained_dino
+
 
 def saved(folder: Path, registers: int, hidden: int = 24) -> Dinov2Model | Dinov2WithRegistersModel:
-    sizes = {"hidden_size": hidden, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 518, "patch_size": 14}
+    sizes: dict[str, Any] = {
+        "hidden_size": hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "image_size": 518,
+        "patch_size": 14,
+    }
+    model: Dinov2Model | Dinov2WithRegistersModel
     if registers:
         model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers))
     else:

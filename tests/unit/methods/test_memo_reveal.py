@@ -35,9 +35,7 @@ def noise(batch: int = 2, height: int = 12, width: int = 16) -> Tensor:
 def states(logits: Tensor, settings: RevealSettings, priority: Tensor | None = None) -> list[Tensor]:
     seen: list[Tensor] = []
     shape = (logits.shape[0], *logits.shape[-2:])
-    reveal(
-        fixed(logits), shape, settings, priority=priority, on_step=lambda step, t, p: seen.append(t.clone())
-    )
+    reveal(fixed(logits), shape, settings, priority=priority, on_step=lambda step, t, p: seen.append(t.clone()))
     return seen
 
 

@@ -77,9 +77,7 @@ class TestIdentity:
         assert len(added) == 3 * 4  # three reveal orders; a prediction and three evaluations each
         assert all("7-g1.4" in name for name in added)
         assert table_before["memo/main_bsds"].id == table_after["memo/main_bsds"].id
-        assert (
-            table_before["memo/ablation_reveal_steps"].id != table_after["memo/ablation_reveal_steps"].id
-        )
+        assert table_before["memo/ablation_reveal_steps"].id != table_after["memo/ablation_reveal_steps"].id
 
     def test_a_changed_fine_tuning_keeps_the_pre_training(self, repository: Path) -> None:
         before, after = names(repository), ids(repository, set={"finetune.steps": 7})
@@ -123,10 +121,13 @@ class TestMistakes:
     """Every message names the file, the key and the nearest right one."""
 
     def explain(self, repository: Path, scale: str = "demo", **config: object) -> str:
-        with pytest.raises(ConfigError) as error:
+        def plan() -> None:
             bench = Workbench(repository, dict(config))
             bench.check_overrides()
             _ = bench.plan(scale).runs
+
+        with pytest.raises(ConfigError) as error:
+            plan()
         return str(error.value)
 
     def test_unknown_key_of_an_experiment(self, repository: Path) -> None:

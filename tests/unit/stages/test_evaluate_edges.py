@@ -61,9 +61,7 @@ def test_counts_are_those_of_the_image_functions(folders, protocol, nms, suppres
         for name in ("cntR", "sumR", "cntP", "sumP"):
             np.testing.assert_array_equal(getattr(evaluation, name)[index], getattr(expected, name))
         n = len(masks)
-        np.testing.assert_array_equal(
-            evaluation.cntR_per_annotator[index, :, :n], expected.cntR_per_annotator
-        )
+        np.testing.assert_array_equal(evaluation.cntR_per_annotator[index, :, :n], expected.cntR_per_annotator)
         assert (evaluation.cntR_per_annotator[index, :, n:] == -1).all()
         assert (evaluation.sumR_per_annotator[index, n:] == -1).all()
         assert evaluation.ac[index] == average_crispness(raw)

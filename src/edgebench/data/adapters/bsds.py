@@ -102,7 +102,5 @@ def _parts(folder: Path, split: str) -> list[str]:
         offered = [*known, "trainval"] if {"train", "val"} <= set(known) else known
         near = difflib.get_close_matches(split, offered, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(
-            f"{folder}: no split {missing[0]!r}; there are: {', '.join(offered) or 'none'}.{hint}"
-        )
+        raise DataError(f"{folder}: no split {missing[0]!r}; there are: {', '.join(offered) or 'none'}.{hint}")
     return parts

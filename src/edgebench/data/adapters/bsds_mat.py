@@ -121,7 +121,5 @@ def _read_field(path: Path, field: str) -> list[np.ndarray]:
         ) from error
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise DataError(
-            f"{path}: {len(arrays)} annotators, of shapes {sorted(shapes)}; expected one shape (H, W)."
-        )
+        raise DataError(f"{path}: {len(arrays)} annotators, of shapes {sorted(shapes)}; expected one shape (H, W).")
     return arrays

@@ -25,10 +25,7 @@ class FolderDataset:
         require_folder(folder)
         self._folder = folder
         self._paths = index_by_id(
-            (
-                ("__".join(path.relative_to(folder).with_suffix("").parts), path)
-                for path in walk_files(folder)
-            ),
+            (("__".join(path.relative_to(folder).with_suffix("").parts), path) for path in walk_files(folder)),
             folder,
         )
         self.ids = list(self._paths)

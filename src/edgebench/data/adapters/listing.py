@@ -32,9 +32,7 @@ def walk_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> Iterat
 def require_folder(folder: Path) -> None:
     """Raise a DataError that says how to get the data when `folder` is not there."""
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder. Type `edgebench fetch NAME` for the data set, or correct the path."
-        )
+        raise DataError(f"{folder}: no such folder. Type `edgebench fetch NAME` for the data set, or correct the path.")
 
 
 def index_by_id(pairs: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
@@ -46,9 +44,7 @@ def index_by_id(pairs: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Pa
     paths: dict[str, Path] = {}
     for image_id, path in pairs:
         if image_id in paths:
-            raise DataError(
-                f"{path} and {paths[image_id]} would both have the id {image_id!r}. Rename or remove one."
-            )
+            raise DataError(f"{path} and {paths[image_id]} would both have the id {image_id!r}. Rename or remove one.")
         paths[image_id] = path
     if not paths:
         raise DataError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Check the path.")

@@ -34,9 +34,7 @@ class OffsetEmbeddings(Dinov2Embeddings):
         if (rows, columns) == (side, side):
             return positions
         grid = positions[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        grid = functional.interpolate(
-            grid, scale_factor=((rows + 0.1) / side, (columns + 0.1) / side), mode="bicubic"
-        )
+        grid = functional.interpolate(grid, scale_factor=((rows + 0.1) / side, (columns + 0.1) / side), mode="bicubic")
         flat = grid.flatten(2).transpose(1, 2).to(positions.dtype)
         return torch.cat((positions[:, :1], flat), dim=1)
 
@@ -50,9 +48,7 @@ class FusedAttention(nn.Module):
         self.qkv = nn.Linear(hidden, 3 * hidden)
         self.proj = nn.Linear(hidden, hidden)
 
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object
-    ) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object) -> tuple[Tensor, None]:
         """Attend over tokens (B, N, D); the second value stands for the weights that transformers returns."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=attention_mask)
@@ -71,9 +67,7 @@ def build_dino(config: DinoConfig) -> Dinov2Model | Dinov2WithRegistersModel:
     }
     model: Dinov2Model | Dinov2WithRegistersModel
     if config.registers:
-        model = Dinov2WithRegistersModel(
-            Dinov2WithRegistersConfig(**sizes, num_register_tokens=config.registers)
-        )
+        model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=config.registers))
     else:
         model = Dinov2Model(Dinov2Config(**sizes))
         model.embeddings = OffsetEmbeddings(model.config)

@@ -83,14 +83,10 @@ class ObjectiveSettings:
             ("dino", self.dino, ("frozen", "trainable")),
         ):
             if value not in known:
-                raise ConfigError(
-                    f"MEMO training: {key} {value!r} is unknown; choose one of {', '.join(known)}."
-                )
+                raise ConfigError(f"MEMO training: {key} {value!r} is unknown; choose one of {', '.join(known)}.")
         for key, share in (("full_mask_share", self.full_mask_share), ("image_drop", self.image_drop)):
             if not 0 <= share <= 1:
-                raise ConfigError(
-                    f"MEMO training: {key} {share} is not a probability; give a value from 0 to 1."
-                )
+                raise ConfigError(f"MEMO training: {key} {share} is not a probability; give a value from 0 to 1.")
 
 
 class Objective:
@@ -107,13 +103,9 @@ class Objective:
             DataError: the data set has no images.
         """
         if not dataset.ids:
-            raise DataError(
-                "MEMO training: the data set has no images. Fetch or draw it, then run this again."
-            )
+            raise DataError("MEMO training: the data set has no images. Fetch or draw it, then run this again.")
         if settings.crop is not None and (settings.crop < 1 or settings.crop % network.divisor):
-            raise ConfigError(
-                f"MEMO training: crop {settings.crop} must be a multiple of {network.divisor} here."
-            )
+            raise ConfigError(f"MEMO training: crop {settings.crop} must be a multiple of {network.divisor} here.")
         if settings.lora_rank is not None:
             add_lora(network, settings.lora_rank)
         elif network.dino is not None:

@@ -65,18 +65,12 @@ class RevealSettings:
         if self.strategy not in ("locmax", "topk", "random"):
             raise ConfigError(f"reveal strategy {self.strategy!r} is unknown; choose locmax, topk or random.")
         if self.compat not in ("edgebench", "official", "native"):
-            raise ConfigError(
-                f"reveal compat {self.compat!r} is unknown; choose edgebench, official or native."
-            )
+            raise ConfigError(f"reveal compat {self.compat!r} is unknown; choose edgebench, official or native.")
         if self.schedule not in SCHEDULES:
-            raise ConfigError(
-                f"reveal schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}."
-            )
+            raise ConfigError(f"reveal schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}.")
         if self.steps == "full":
             if self.strategy != "locmax":
-                raise ConfigError(
-                    f"reveal {self.strategy} follows a schedule: give steps as a number, not 'full'."
-                )
+                raise ConfigError(f"reveal {self.strategy} follows a schedule: give steps as a number, not 'full'.")
         elif not isinstance(self.steps, int) or self.steps < 1:
             raise ConfigError(f"reveal steps {self.steps!r}: give a number from 1, or 'full'.")
 

@@ -48,9 +48,7 @@ def load_network(path: str | Path) -> MemoNetwork:
             metadata = file.metadata() or {}
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise DataError(
-            f"{path}: not a readable safetensors file ({error}). Make or fetch it again."
-        ) from error
+        raise DataError(f"{path}: not a readable safetensors file ({error}). Make or fetch it again.") from error
     if metadata.get("method") != METHOD or "config" not in metadata:
         raise DataError(
             f"{path}: not MEMO weights (the file says method={metadata.get('method', 'nothing')!r}). "
@@ -59,9 +57,7 @@ def load_network(path: str | Path) -> MemoNetwork:
     try:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
     except (ConfigError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"{path}: the network's configuration cannot be read ({error}). Train it again."
-        ) from error
+        raise DataError(f"{path}: the network's configuration cannot be read ({error}). Train it again.") from error
     network = MemoNetwork(config)
     load_strictly(network, state, path)
     return network.eval()
@@ -78,9 +74,7 @@ def load_dino(network: MemoNetwork, path: str | Path) -> None:
     if network.dino is None:
         raise ConfigError(f"{path}: this MEMO preset has no DINOv2 to fill; leave the DINOv2 weights out.")
     if not path.is_file():
-        raise DataError(
-            f"{path}: no such DINOv2 file. Fetch it from facebookresearch/dinov2, or give another file."
-        )
+        raise DataError(f"{path}: no such DINOv2 file. Fetch it from facebookresearch/dinov2, or give another file.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -88,9 +82,7 @@ def load_dino(network: MemoNetwork, path: str | Path) -> None:
     try:
         renamed = from_official({f"dino.{name}": value for name, value in state.items()})
     except KeyError as error:
-        raise DataError(
-            f"{path}: {error} is not a parameter of DINOv2. Give a DINOv2 backbone file."
-        ) from error
+        raise DataError(f"{path}: {error} is not a parameter of DINOv2. Give a DINOv2 backbone file.") from error
     load_strictly(network.dino, {name.removeprefix("dino."): value for name, value in renamed.items()}, path)
 
 

@@ -90,9 +90,7 @@ def count_image(
         raise ValueError("the edge map holds values that are not finite")
     for index, annotator in enumerate(annotators):
         if annotator.shape != prediction.shape:
-            raise ValueError(
-                f"annotator {index} has the shape {annotator.shape}, the edge map {prediction.shape}"
-            )
+            raise ValueError(f"annotator {index} has the shape {annotator.shape}, the edge map {prediction.shape}")
     masks = np.zeros((len(annotators), *prediction.shape), bool)
     for index, annotator in enumerate(annotators):
         masks[index] = annotator

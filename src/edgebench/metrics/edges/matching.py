@@ -133,9 +133,7 @@ def _build_graph(annotators, support, down, right, cost, tie_bits) -> _Graph:
     row_start, row_neighbour, row_cost, row_annotator, column_pixel = _list_pairs(
         np.ascontiguousarray(annotators), np.ascontiguousarray(support), down, right, cost, tie_bits
     )
-    column_start, column_neighbour, column_cost = _transpose(
-        row_start, row_neighbour, row_cost, column_pixel.size
-    )
+    column_start, column_neighbour, column_cost = _transpose(row_start, row_neighbour, row_cost, column_pixel.size)
     return _Graph(
         row_start,
         row_neighbour,

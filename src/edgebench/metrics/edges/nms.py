@@ -64,9 +64,7 @@ def orientation(image: ArrayLike) -> Float32:
 
 def _gradient(image: Float32) -> tuple[Float32, Float32]:
     """Central differences, one-sided at the borders; 0 along an axis of one pixel."""
-    parts = [
-        np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)
-    ]
+    parts = [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
     return parts[0], parts[1]
 
 

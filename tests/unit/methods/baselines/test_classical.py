@@ -13,9 +13,7 @@ def square(seed=0, texture=0):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:64, :72]
     inside = (abs(rows - 32) < 16) & (abs(columns - 36) < 18)
-    grey = (
-        80 + 90 * inside + texture * np.sin(columns * 2 * np.pi / 5 + seed) + rng.normal(0, 2, inside.shape)
-    )
+    grey = 80 + 90 * inside + texture * np.sin(columns * 2 * np.pi / 5 + seed) + rng.normal(0, 2, inside.shape)
     image = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     outline = inside & ~(
         np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
@@ -41,9 +39,7 @@ def test_canny_draws_the_outline():
     edges = canny_edges(image, 1.0, 0.1, 0.2)
     assert set(np.unique(edges)) == {0.0, 1.0}
     counts = count_image(edges, [outline], 1, max_distance=0.03, thin=False)
-    assert (
-        edge_scores(counts.thresholds, counts.cntR, counts.sumR, counts.cntP, counts.sumP)["ods"]["f"] > 0.95
-    )
+    assert edge_scores(counts.thresholds, counts.cntR, counts.sumR, counts.cntP, counts.sumP)["ods"]["f"] > 0.95
     assert not canny_edges(image, 1.0, 5, 6).any()
     with pytest.raises(ValueError, match="must not be above"):
         canny_edges(image, 1.0, 0.3, 0.2)

@@ -70,9 +70,7 @@ def test_orientation_across_a_straight_ridge(degrees):
     assert np.abs(np.rad2deg(turned)).max() < 3
 
 
-@pytest.mark.parametrize(
-    ("radius", "border", "multiplier"), [(1, 5, 1.01), (2, 5, 1.01), (4, 4, 1.0), (1, 0, 1.1)]
-)
+@pytest.mark.parametrize(("radius", "border", "multiplier"), [(1, 5, 1.01), (2, 5, 1.01), (4, 4, 1.0), (1, 0, 1.1)])
 def test_suppression_equals_the_definition(radius, border, multiplier):
     image = ridges().astype(np.float32)
     angle = orientation(image)

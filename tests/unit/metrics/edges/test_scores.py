@@ -49,9 +49,7 @@ def test_ods_f_over_leading_axes_is_one_by_one():
     together = ods_f(t, *summed)
     assert together.shape == (300,)
     for k in (0, 17, 299):
-        assert together[k] == pytest.approx(
-            edge_scores(t, *(c[picks[k]] for c in counts))["ods"]["f"], abs=1e-12
-        )
+        assert together[k] == pytest.approx(edge_scores(t, *(c[picks[k]] for c in counts))["ods"]["f"], abs=1e-12)
     assert ods_f(t, *(s.reshape(3, 100, -1) for s in summed)).shape == (3, 100)
 
 

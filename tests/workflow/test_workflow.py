@@ -1,0 +1,201 @@
+"""The rules on real, small runs: what they make, and what makes them run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgebench.plan.freshness import recorded_id
+from tests.workflow.conftest import CLASSICAL, TRAINED, Repository, copy_repository, environment
+
+EXPERIMENT = "config/experiments/memo/classical.yaml"
+TABLE = "results/tables/demo/memo/classical"
+FIGURE = "results/figures/demo/memo/classical"
+
+
+class TestMaking:
+    def test_a_table_in_every_format(self, finished: Repository) -> None:
+        for suffix in ("csv", "md", "tex", "html", "json"):
+            assert (finished.folder / f"{TABLE}.{suffix}").stat().st_size > 100
+        assert "Sobel" in (finished.folder / f"{TABLE}.md").read_text()
+
+    def test_figures_that_carry_their_identity(self, finished: Repository) -> None:
+        spec = json.loads((finished.folder / "results/plan/tables/demo/memo/classical.json").read_text())
+        for name in CLASSICAL["figures"]:
+            assert recorded_id(finished.folder / f"{FIGURE}-{name}.png") == spec["id"]
+
+    def test_records_say_what_made_a_run(self, finished: Repository) -> None:
+        records = [json.loads(path.read_text()) for path in finished.folder.glob("results/runs/*/*/run.json")]
+        assert {record["stage"] for record in records} == {"fetch", "predict", "evaluate"}
+        for record in records:
+            assert record["seconds"] > 0
+            assert record["n_images"] > 0
+            assert re.fullmatch("[0-9a-f]{16}", record["code"]["fingerprint"])
+            assert record["machine"]["cpu"]
+            assert set(record["code"]["libraries"]) >= {"torch", "diffusers"}
+
+    def test_logs_and_benchmarks(self, finished: Repository) -> None:
+        runs = list(finished.folder.glob("results/runs/*/*/run.json"))
+        assert len(list(finished.folder.glob("results/logs/*/*.log"))) == len(runs)
+        assert len(list(finished.folder.glob("results/benchmarks/*/*.tsv"))) == len(runs)
+
+    def test_a_second_call_has_nothing_to_do(self, finished: Repository) -> None:
+        assert finished.planned("tables", "figures") == {}
+
+    def test_the_report_opens_without_the_network(self, changed: Repository) -> None:
+        changed.snakemake("report", "--quiet", "rules")
+        page = (changed.folder / "results/report/demo.html").read_text()
+        assert "classical-image_grid.png" in page
+        assert "stands in for" in page
+        assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?://", page)
+
+
+class TestAgain:
+    def test_time_stamps_and_a_missing_history_mean_nothing(self, changed: Repository) -> None:
+        shutil.rmtree(changed.folder / ".snakemake")
+        rng = random.Random(0)
+        for path in sorted(changed.folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                os.utime(path, (age := time.time() + rng.uniform(-1e7, 1e7), age))
+        assert changed.planned("tables", "figures") == {}
+
+    def test_a_new_value_runs_itself_and_the_table(self, changed: Repository) -> None:
+        changed.write(EXPERIMENT, CLASSICAL | {"matrix": {"predict.sigma": [1, 2, 3]}})
+        expected = {"predict": 1, "evaluate": 2, "table": 1, "figure": 3}
+        assert changed.planned("tables", "figures") == expected
+        shutil.rmtree(changed.folder / ".snakemake")
+        assert changed.planned("tables", "figures") == expected
+        before = {path: path.stat().st_mtime_ns for path in changed.folder.glob("results/runs/*/*/run.json")}
+        changed.snakemake("tables", "figures", "--quiet", "rules")
+        assert changed.planned("tables", "figures") == {}
+        assert "3" in (changed.folder / f"{TABLE}.md").read_text()
+        assert all(path.stat().st_mtime_ns == age for path, age in before.items())
+
+    def test_a_removed_value_makes_only_the_table_again(self, changed: Repository) -> None:
+        changed.write(EXPERIMENT, CLASSICAL | {"matrix": {"predict.sigma": [2]}})
+        assert changed.planned("tables", "figures") == {"table": 1, "figure": 3}
+
+    def test_even_with_a_table_from_the_future(self, changed: Repository) -> None:
+        for path in changed.folder.glob("results/tables/demo/memo/*"):
+            os.utime(path, (time.time() + 1e8,) * 2)
+        changed.write(EXPERIMENT, CLASSICAL | {"title": "Another title"})
+        assert changed.planned("tables") == {"table": 1}
+
+    def test_one_table_by_its_file_name(self, changed: Repository) -> None:
+        (changed.folder / f"{TABLE}.md").unlink()
+        assert changed.planned(f"{TABLE}.md") == {"table": 1}
+        (changed.folder / f"{FIGURE}-image_grid.png").unlink()
+        assert changed.planned(f"{FIGURE}-image_grid.png") == {"figure": 1}
+
+    def test_a_table_of_another_scale_by_its_file_name(self, changed: Repository) -> None:
+        planned = changed.planned("results/tables/paper/memo/classical.csv")
+        assert planned == {"fetch": 1, "predict": 3, "evaluate": 6, "table": 1}
+
+
+class TestMistakes:
+    def test_are_told_before_anything_runs(self, classical: Repository) -> None:
+        classical.write(EXPERIMENT, CLASSICAL | {"colums": []})
+        output = classical.snakemake("tables", check=False)
+        assert f"{EXPERIMENT}: unknown key 'colums'. Did you mean 'columns'?" in output
+        assert "Traceback (most recent call last)" not in output
+
+    def test_of_a_run_end_its_log(self, classical: Repository) -> None:
+        folder = classical.folder / "maps"
+        folder.mkdir()
+        (folder / "other.png").write_bytes(b"")
+        predict = {"stage": "predict", "method": "brought", "dataset": "bsds500", "folder": "maps"}
+        classical.write("config/recipes/brought_bsds.yaml", {"title": "Brought", "runs": {"predict": predict}})
+        classical.write(EXPERIMENT, CLASSICAL | {"recipe": "brought_bsds", "matrix": {}, "claims": []})
+        output = classical.snakemake("tables", check=False)
+        assert "have no map here" in output
+        assert "Traceback (most recent call last)" not in output
+
+
+def test_maps_of_another_method_can_be_brought(changed: Repository) -> None:
+    """The maps of a finished run, brought as a folder, give the scores of that run."""
+    sobel = next(changed.folder.glob("results/runs/predict/sobel-*"))
+    shutil.copytree(sobel / "maps", changed.folder / "mine")
+    predict = {"stage": "predict", "method": "brought", "name": "mine", "dataset": "bsds500", "folder": "mine"}
+    changed.write("config/recipes/mine_bsds.yaml", {"title": "Mine", "runs": {"predict": predict}})
+    rows = [*CLASSICAL["rows"], {"key": "mine", "label": "Mine", "recipe": "mine_bsds"}]
+    changed.write(EXPERIMENT, CLASSICAL | {"rows": rows, "figures": []})
+    changed.snakemake("tables", "--quiet", "rules")
+    import pandas
+
+    table = pandas.read_csv(changed.folder / f"{TABLE}.csv")
+    values = table[table.column == "seval_ods"].set_index("row").value
+    assert values["mine"] == values["sobel"]
+
+
+@pytest.mark.slow
+def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
+    """Synthesise, pre-train, fine-tune, predict, score: killed on the way, it ends as if undisturbed."""
+    short = {"pretrain.steps": 6, "pretrain.warm_start_steps": 2, "finetune.steps": 4}
+    changes = f"set={short | {'pretrain.ema_start': 1, 'finetune.ema_start': 1}}"
+    arguments = ["tables", "--quiet", "rules", "--config", changes]
+    calm = copy_repository(root, tmp_path / "calm", {"steps": TRAINED})
+    calm.snakemake(*arguments)
+    killed = copy_repository(root, tmp_path / "killed", {"steps": TRAINED})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=killed.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(killed.folder.glob("results/runs/pretrain/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, 9)
+    process.wait()
+    killed.snakemake("--unlock")
+    killed.snakemake(*arguments)
+    for pattern in ("results/runs/*/*/weights.safetensors", "results/runs/predict/*/maps/*.png"):
+        files = sorted(path.relative_to(calm.folder) for path in calm.folder.glob(pattern))
+        assert files
+        for file in files:
+            assert (calm.folder / file).read_bytes() == (killed.folder / file).read_bytes(), file
+
+
+class TestProfiles:
+    def test_slurm_dry_run_asks_for_gpus(self, classical: Repository) -> None:
+        classical.write("config/experiments/memo/classical.yaml", TRAINED)
+        classical.write("config/config.yaml", {})
+        output = classical.snakemake("--profile", "slurm", "-n")
+        assert re.search(r"^train +2$", output, re.MULTILINE)
+        resources = classical.snakemake("--profile", "slurm", "-n", "-p", "--verbose", check=False)
+        assert "gpu=1" in resources
+
+    def test_gres_dry_run(self, classical: Repository) -> None:
+        classical.write("config/experiments/memo/classical.yaml", TRAINED)
+        classical.write("config/config.yaml", {})
+        output = classical.snakemake("--profile", "profiles/slurm-gres", "-n")
+        assert "gres=gpu:1" in output
+        assert "gpu=1" not in output.replace("gres=gpu:1", "")
+
+
+class TestStyle:
+    def test_lint(self, root: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--lint"], cwd=root, env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_format(self, root: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
