@@ -312,8 +312,8 @@ def _in_processes(
             under_way.extend(pool.submit(_evaluate, item, protocol) for item in islice(waiting, 1))
     except BrokenProcessPool as error:
         raise EdgebenchError(
-            f"One of {jobs} evaluating processes was ended from outside, most often for lack of memory. Run the "
-            f"same command with fewer jobs."
+            f"One of {jobs} evaluating processes was ended from outside, most often for lack of memory. Run "
+            f"the same command with fewer jobs."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
