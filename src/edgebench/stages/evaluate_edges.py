@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.edge_maps import pair_folders, read_boundaries, read_edge_map
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import atomic_path, write_json
 from edgebench.metrics.edges import ImageCounts, average_crispness, count_image, dollar_nms, edge_scores
 from edgebench.progress import track
 
 VERSION = 1  # raised by hand whenever a score changes
+
+LARGEST_DISTANCE = 0.1  # beyond it nearly everything could be matched with everything
 
 Protocol = Literal["seval", "ceval"]
 Nms = Literal["none", "dollar"]
@@ -96,8 +99,11 @@ def edge_protocol(
         raise ConfigError(f"protocol: {name!r} is not one of {', '.join(get_args(Protocol))}.")
     if nms is not None and nms not in get_args(Nms):
         raise ConfigError(f"nms: {nms!r} is not one of {', '.join(get_args(Nms))}.")
-    if not 0 <= max_distance <= 1:
-        raise ConfigError(f"max-distance: {max_distance:g} is not a fraction of the image diagonal, 0 to 1.")
+    if not 0 <= max_distance <= LARGEST_DISTANCE:
+        raise ConfigError(
+            f"max-distance: {max_distance:g} is a fraction of the image diagonal, 0 to {LARGEST_DISTANCE:g}; "
+            f"0.0075 on BSDS500."
+        )
     if thresholds < 1:
         raise ConfigError(f"thresholds: at least 1 is needed, not {thresholds}.")
     suppressed = nms == "dollar" or (nms is None and name == "seval")
@@ -207,6 +213,7 @@ def evaluate_items(
     Raises:
         DataError: there is no item, a map and its annotations differ in size, or a reader raised it.
         ConfigError: `jobs` is below 1.
+        EdgebenchError: a process died.
     """
     if jobs < 1:
         raise ConfigError(f"jobs: at least 1 is needed, not {jobs}.")
@@ -297,5 +304,10 @@ def _in_processes(
         while under_way:
             yield under_way.popleft().result()
             under_way.extend(pool.submit(_evaluate, item, protocol) for item in islice(waiting, 1))
+    except BrokenProcessPool as error:
+        raise EdgebenchError(
+            f"One of {jobs} evaluating processes was ended from outside, most often for lack of memory. Run "
+            f"the same command with fewer jobs."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.metrics.edges import average_crispness, count_image, dollar_nms, edge_scores
 from edgebench.stages.evaluate_edges import (
     DollarNms,
@@ -111,6 +112,12 @@ def test_a_reader_that_fails_is_heard(jobs):
         evaluate_items(iter(items), edge_protocol("ceval", thresholds=3), jobs)
 
 
+def test_a_process_that_dies_is_explained():
+    items = [EdgeItem(f"i{k}", partial(os._exit, 1), list) for k in range(2)]
+    with pytest.raises(EdgebenchError, match="fewer jobs"):
+        evaluate_items(items, edge_protocol("ceval", thresholds=3), jobs=2)
+
+
 def test_size_difference_names_both(folders):
     maps, truth = folders
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(maps / "i1.png")
@@ -131,6 +138,7 @@ def test_bad_options_are_named():
         ({"name": "sval"}, "protocol: 'sval'"),
         ({"name": "seval", "nms": "canny"}, "nms: 'canny'"),
         ({"name": "seval", "max_distance": -1.0}, "max-distance: -1"),
+        ({"name": "seval", "max_distance": 0.75}, "0 to 0.1"),
         ({"name": "seval", "thresholds": 0}, "thresholds"),
     ):
         with pytest.raises(ConfigError, match=says):

@@ -2,8 +2,9 @@
 
 The problem, per annotator: among all one-to-one matchings of map and annotated pixels at most R apart, those
 with the most pairs; among these, those of least total distance (in hundredths of a pixel, rounded); among
-these, one chosen by a fixed pseudo-random weight per pair. The last rule makes the answer a property of the
-two masks, so it does not matter which other maps were matched before.
+these, the one of least weight, a fixed 16-bit hash per pair. Pairs and distance are unique; the last rule
+makes the pixels chosen so too, but for rare coincidences, so that it does not matter which other maps were
+matched before.
 
 The method is the shortest augmenting path with dual prices on a sparse graph. A pixel without a partner pays
 `alone` (annotated) or nothing (map). Invariant between calls: for each pair of present pixels cost >= price +
@@ -47,7 +48,8 @@ class Matcher:
     """Matches binary maps of one image with its annotators.
 
     Any sequence of maps may be matched; neighbours that differ little are fast. The result for a map does not
-    depend on the maps before it.
+    depend on the maps before it. Slow (minutes) only where dense, equally many pixels on both sides form one
+    large connected whole, which lines do not.
 
     Args:
         annotators: bool (A, H, W).
