@@ -53,12 +53,12 @@ class Repository:
         """Read a YAML file."""
         return yaml.safe_load((self.folder / file).read_text())
 
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
+    def snakemake(self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None) -> str:
         """Run snakemake; returns everything it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [sys.executable, "-m", "snakemake", *([] if "--profile" in arguments else ["--cores", "2"]), *arguments],
             cwd=self.folder,
-            env=environment(),
+            env={**clean_environment(), **(environment or {})},
             capture_output=True,
             text=True,
             timeout=300,
@@ -72,7 +72,7 @@ class Repository:
         done = subprocess.run(
             [sys.executable, "-m", "edgebench", *arguments],
             cwd=self.folder,
-            env=environment(),
+            env=clean_environment(),
             capture_output=True,
             text=True,
             timeout=300,
@@ -91,7 +91,7 @@ class Repository:
         return {rule: int(count) for rule, count in counts.items() if rule not in ("tables", "figures")}
 
 
-def environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     return {**os.environ, "PYTHONPATH": str(root / "src"), "EDGEBENCH_QUIET": "1", "OMP_NUM_THREADS": "1"}
 

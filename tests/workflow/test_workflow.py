@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgebench.plan.freshness import recorded_id
-from tests.workflow.conftest import CLASSICAL, TRAINED, Repository, copy_repository, environment
+from tests.workflow.conftest import CLASSICAL, TRAINED, Repository, clean_environment, copy_repository
 
 EXPERIMENT = "config/experiments/memo/classical.yaml"
 TABLE = "results/tables/demo/memo/classical"
@@ -114,7 +114,8 @@ class TestMistakes:
         (folder / "other.png").write_bytes(b"")
         predict = {"stage": "predict", "method": "brought", "dataset": "bsds500", "folder": "maps"}
         classical.write("config/recipes/brought_bsds.yaml", {"title": "Brought", "runs": {"predict": predict}})
-        classical.write(EXPERIMENT, CLASSICAL | {"recipe": "brought_bsds", "matrix": {}, "claims": []})
+        rows = [{"key": "mine", "label": "Mine", "recipe": "brought_bsds"}]
+        classical.write(EXPERIMENT, CLASSICAL | {"rows": rows, "matrix": {}, "claims": []})
         output = classical.snakemake("tables", check=False)
         assert "have no map here" in output
         assert "Traceback (most recent call last)" not in output
@@ -148,7 +149,7 @@ def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
         cwd=killed.folder,
-        env=environment(),
+        env=clean_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -168,26 +169,41 @@ def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
 
 
 class TestProfiles:
-    def test_slurm_dry_run_asks_for_gpus(self, classical: Repository) -> None:
+    def test_slurm_dry_run(self, classical: Repository) -> None:
         classical.write("config/experiments/memo/classical.yaml", TRAINED)
         classical.write("config/config.yaml", {})
-        output = classical.snakemake("--profile", "slurm", "-n")
-        assert re.search(r"^train +2$", output, re.MULTILINE)
-        resources = classical.snakemake("--profile", "slurm", "-n", "-p", "--verbose", check=False)
-        assert "gpu=1" in resources
+        assert re.search(r"^train +2$", classical.snakemake("--profile", "slurm", "-n"), re.MULTILINE)
 
-    def test_gres_dry_run(self, classical: Repository) -> None:
+    @pytest.mark.parametrize(
+        ("profile", "asked"), [("slurm", "--gpus=2"), ("profiles/slurm-gres", "--gres=gpu:2")]
+    )
+    def test_gpus_are_asked_for_in_the_words_of_the_cluster(
+        self, classical: Repository, profile: str, asked: str
+    ) -> None:
+        """A stand-in for sbatch writes down what it is called with, and refuses."""
+        tools = classical.folder / "tools"
+        tools.mkdir()
+        for name, body in {"sbatch": 'echo "$@" >> calls; exit 1', "sacct": "exit 0", "sinfo": "exit 0"}.items():
+            (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+            (tools / name).chmod(0o755)
         classical.write("config/experiments/memo/classical.yaml", TRAINED)
-        classical.write("config/config.yaml", {})
-        output = classical.snakemake("--profile", "profiles/slurm-gres", "-n")
-        assert "gres=gpu:1" in output
-        assert "gpu=1" not in output.replace("gres=gpu:1", "")
+        classical.write("config/config.yaml", {"scale": "demo"})
+        classical.snakemake(
+            *("tables", "--profile", profile, "--retries", "0", "--latency-wait", "1"),
+            *("--config", "set={synthesise.resources: {gpus: 2, minutes: 7, mem_gb: 3, cpus: 1}}"),
+            check=False,
+            environment={"PATH": f"{tools}:{os.environ['PATH']}"},
+        )
+        calls = (classical.folder / "calls").read_text()
+        assert asked in calls
+        assert "--mem 3072" in calls
+        assert "-t 7" in calls
 
 
 class TestStyle:
     def test_lint(self, root: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--lint"], cwd=root, env=environment(), capture_output=True, text=True
+            [sys.executable, "-m", "snakemake", "--lint"], cwd=root, env=clean_environment(), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

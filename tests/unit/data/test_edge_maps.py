@@ -150,7 +150,7 @@ def test_bad_boundaries_are_named(tmp_path):
         "sizes.mat": "2 annotators, of shapes",
         "empty.mat": "0 annotators",
         "folder": "no PNG",
-        "missing.mat": "no such file",
+        "missing.mat": "no such annotation file",
         "a.txt": "boundaries are",
     }.items():
         with pytest.raises(DataError, match=says) as caught:
