@@ -59,6 +59,13 @@ def test_a_network_without_image_encoder() -> None:
             logits = other
 
 
+def test_the_embedding_of_small_presets_starts_small() -> None:
+    torch.manual_seed(0)
+    small = NetworkConfig(64, (8, 16), 1, 4, embedding_std=0.1)
+    assert MemoNetwork(small).embedder.weight.std().item() == pytest.approx(0.1, rel=0.2)
+    assert preset("default").embedding_std == preset("tiny").embedding_std == 1
+
+
 def test_time_embedding_takes_the_raw_ratio_cosine_first() -> None:
     network = MemoNetwork(preset("small"))
     half = preset("small").channels[0] // 2

@@ -29,6 +29,7 @@ class MemoNetwork(nn.Module):
         self.config = config
         levels = len(config.channels)
         self.embedder = nn.Embedding(CLASSES + 1, config.embedding)
+        nn.init.normal_(self.embedder.weight, std=config.embedding_std)
         self.pre_conv = nn.Conv2d(config.embedding + 3, config.embedding, 3, padding=1)
         self.unet: Any = UNet2DModel(
             in_channels=config.embedding,

@@ -38,6 +38,8 @@ class NetworkConfig:
         layers: ResNet blocks per level on the way down; one more on the way up.
         groups: Groups of every GroupNorm.
         dino: The image encoder, or None for a network that sees the image only through its first convolution.
+        embedding_std: Spread of the untrained token embedding. At 1, as released, it drowns the image in the
+            first convolution, and a small network trained for minutes answers with a constant.
     """
 
     embedding: int
@@ -45,6 +47,7 @@ class NetworkConfig:
     layers: int
     groups: int
     dino: DinoConfig | None = None
+    embedding_std: float = 1.0
 
     @property
     def divisor(self) -> int:
@@ -79,8 +82,8 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     "default": NetworkConfig(32, (128, 256, 512, 768), 2, 32, DinoConfig(768, 12, 12, registers=4)),
     "tiny": NetworkConfig(16, (64, 128, 192), 5, 16, DinoConfig(384, 12, 6, registers=0)),
-    "mini": NetworkConfig(16, (32, 64, 96, 128), 1, 8),
-    "small": NetworkConfig(8, (16, 32, 64), 1, 8),
+    "mini": NetworkConfig(16, (32, 64, 96, 128), 1, 8, embedding_std=0.1),
+    "small": NetworkConfig(8, (16, 32, 64), 1, 8, embedding_std=0.1),
 }
 """`default` (238,343,906 parameters) and `tiny` (40,490,290) are the authors'; `mini` is for training on
 crops of 128-160 px on a CPU and `small` for scenes of 64 px."""
