@@ -44,11 +44,11 @@ class Attempt:
         os.killpg(self.process.pid, number)
 
     def end(self) -> tuple[int | None, str]:
-        """Wait; give the exit status (minus the signal's number if killed) and what went to standard error."""
+        """Wait; give the exit status (minus the number of a signal) and what went to standard error."""
         self.process.join(60)
         if self.process.is_alive():
             self.process.kill()
-            raise AssertionError("the training did not end")
+            raise AssertionError(f"the training did not end: {self.errors.read_text()}")
         return self.process.exitcode, self.errors.read_text() if self.errors.exists() else ""
 
 
@@ -60,7 +60,7 @@ def usual() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def start() -> Callable[..., Attempt]:
-    """Start the training in a folder, forked from a process that has PyTorch imported: a start costs little."""
+    """Start the training in a folder, forked from a process that has PyTorch imported to save time."""
     context = multiprocessing.get_context("forkserver")
     # With what PyTorch and accelerate import only when a training begins.
     late = ["sympy", "torch._dynamo", "torch._inductor.config", "torch.distributed", "torch.utils.data"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgebench.errors import DataError
 from edgebench.training import data
@@ -14,6 +15,7 @@ class Numbers(Objective):
     """Samples that tell their index and first random number; one may fail."""
 
     def __init__(self, broken: int | None = None) -> None:
+        self.model = nn.Identity()
         self.broken = broken
 
     def __len__(self) -> int:
@@ -23,6 +25,9 @@ class Numbers(Objective):
         if index == self.broken:
             raise DataError("image 3: cannot be read.")
         return {"index": torch.tensor(index), "drawn": torch.tensor(rng.random())}
+
+    def loss(self, model, batch, generator, step):
+        raise NotImplementedError
 
 
 def settings(**changed) -> LoopSettings:

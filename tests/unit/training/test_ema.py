@@ -16,7 +16,7 @@ class TestEma:
         for step in range(1, 12):
             with torch.no_grad():
                 for parameter in model.parameters():
-                    parameter += torch.randn_like(parameter)
+                    parameter.add_(torch.randn_like(parameter))
             ours.update(step)
             if step > 4:
                 theirs.update_parameters(model)

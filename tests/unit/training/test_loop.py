@@ -49,7 +49,7 @@ class Line(Objective):
 
 
 def settings(**changed: Any) -> LoopSettings:
-    usual = {"steps": 6, "batch": 4, "learning_rate": 0.05, "device": "cpu"}
+    usual: dict[str, Any] = {"steps": 6, "batch": 4, "learning_rate": 0.05, "device": "cpu"}
     return LoopSettings(**(usual | changed))
 
 

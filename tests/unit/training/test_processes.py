@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -34,6 +35,15 @@ def assert_equal_within_noise(shared: Path, single: Path) -> None:
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
 
 
+def free_port() -> int:
+    """A free port below those that the system gives to outgoing connections, which could take it meanwhile."""
+    for port in random.sample(range(15_000, 30_000), 50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise OSError("no free port")
+
+
 @pytest.fixture(scope="module")
 def single(finish, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("single") / "run"
@@ -46,9 +56,7 @@ def pair(start):
     """Run the training in two processes that know of one another; give their outcomes."""
 
     def run(folder: Path, **options: Any) -> list[tuple[int | None, str]]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         shared = {
             "WORLD_SIZE": "2",
             "LOCAL_WORLD_SIZE": "2",
@@ -82,7 +90,8 @@ class TestTwoProcesses:
         assert_equal_within_noise(tmp_path / "run", single)
 
     def test_one_may_go_on_with_what_two_began(self, pair, finish, tmp_path):
-        pair(tmp_path / "run", event="sigterm_first", event_step=4)
+        outcome = pair(tmp_path / "run", event="sigterm_first", event_step=4)
+        assert [status for status, _ in outcome] == [75, 75]
         assert finish(tmp_path / "run", **OPTIONS)[0] == 0
 
     def test_micro_batches_must_be_shareable(self, pair, tmp_path):

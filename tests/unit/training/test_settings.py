@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -63,6 +64,6 @@ class TestMultiplier:
         falling = settings(schedule="exponential", warmup_steps=2)
         values = [falling.multiplier(step) for step in range(11)]
         assert values[:3] == [0.5, 1.0, 1.0]
-        ratios = [after / before for before, after in zip(values[2:], values[3:], strict=False)]
+        ratios = [after / before for before, after in pairwise(values[2:])]
         assert ratios == pytest.approx([0.01 ** (1 / 8)] * 8)
         assert values[10] == pytest.approx(0.01)

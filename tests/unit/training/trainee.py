@@ -1,12 +1,14 @@
 """A small real training for the tests: a convolutional network with dropout on drawn discs.
 
-Run as `python trainee.py FOLDER '{"steps": 8, ...}'`. Beside the loop's settings the JSON may hold
-`crash_at` (die by SIGKILL at the n-th file operation), `event_step` with `event` (what to do to oneself in that
-step: sigterm, sigterm_first (of several processes), sigkill, nan, full_disk), and `pause` (seconds per step). Exits as the command line does: 2, 75.
+Run as `python trainee.py FOLDER '{"steps": 8, ...}'`. Beside the loop's settings the JSON may hold `crash_at`
+(die by SIGKILL at the n-th file operation), `event_step` with `event` (what to do to oneself in that step:
+sigterm, sigterm_first (of several processes), sigkill, nan, full_disk), `pause` (seconds per micro-batch),
+`own_group`, `environment`. Exits as the command line does: 0, 2, 75.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -33,7 +35,7 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # No bias: a normalisation takes it out again, and Adam would blow up the rounding noise of its gradient.
+        # No bias: the normalisation removes it, and Adam would blow up the rounding noise of its gradient.
         self.first = nn.Conv2d(1, 6, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(6)
         self.frozen = nn.Conv2d(6, 6, 1).requires_grad_(False)
@@ -69,9 +71,7 @@ class Discs(Objective):
         keep = (torch.rand(len(batch["image"]), 6, 1, 1, generator=generator) > 0.2).float()
         loss = nn.functional.binary_cross_entropy_with_logits(model(batch["image"], keep), batch["mask"])
         if step == self.event_step:
-            if self.event == "sigterm":
-                os.kill(os.getpid(), signal.SIGTERM)
-            elif self.event == "sigterm_first" and os.environ["RANK"] == "0":
+            if self.event == "sigterm" or (self.event == "sigterm_first" and os.environ["RANK"] == "0"):
                 os.kill(os.getpid(), signal.SIGTERM)
             elif self.event == "sigkill":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -114,6 +114,7 @@ def main(folder: str, text: str, errors: str | None = None) -> None:
     if errors:
         handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, 2)
+    faulthandler.dump_traceback_later(30, exit=True)  # a hang is told with its place
     options = json.loads(text)
     os.environ.update(options.pop("environment", {}))
     if options.pop("own_group", False):
