@@ -90,13 +90,13 @@ def newest(folder: Path, say: bool = True) -> Checkpoint | None:
         path = path_of(folder, step)
         try:
             record = read_json(path.with_suffix(".json"))
-            expected = record.pop("digest", None)
-            if digest(record) != expected:
+            expected = record.pop("digest", None) if isinstance(record, dict) else None
+            if expected is None or digest(record) != expected:
                 raise EdgebenchError(f"{path.with_suffix('.json')}: does not fit its own digest.")
             if not path.exists() or path.stat().st_size != record["bytes"] or sha256_file(path) != record["sha256"]:
                 raise EdgebenchError(f"{path}: truncated or changed since it was written.")
             return Checkpoint(path, step, load_file(path), record["state"])
-        except (EdgebenchError, AttributeError) as error:
+        except EdgebenchError as error:
             if say:
                 print(
                     f"{error} This checkpoint is damaged; trying the one before it.",

@@ -7,7 +7,7 @@ with any number of loader workers and any number of processes.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +55,7 @@ def micro_batch_numbers(settings: LoopSettings, step: int, rank: int, processes:
 
 def batches(
     objective: Objective, settings: LoopSettings, first_step: int, rank: int, processes: int, pin: bool
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """The micro-batches of process `rank` from step `first_step` to the end, in order.
 
     Raises:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ def train(
 
     Checkpoints lie in `folder/work` until the end. Called again on the same folder it continues from the
     newest whole one; on a CPU the result is then bit for bit that of an undisturbed run. Under `torchrun`
-    the processes share every step's micro-batches, and the result is that of one process within float noise.
+    the processes share every step's micro-batches, and the result is that of one process within float noise
+    (but for running statistics of a BatchNorm, which see the first process's share).
 
     Args:
         objective: Network, samples and loss.
@@ -90,7 +91,9 @@ def train(
             _publish(folder)
         accelerator.wait_for_everyone()
         done = all((folder / name).exists() for name in (WEIGHTS, LOG)) and not (folder / WORK).exists()
-        resumed_from = settings.steps if done else _train(objective, settings, folder, description, accelerator)
+        resumed_from = (
+            settings.steps if done else _train(objective, settings, folder, description, accelerator)
+        )
     finally:
         accelerator.end_training()
     row = last_row(folder / LOG)
@@ -133,6 +136,7 @@ def _train(
         pin=device.type == "cuda",
     )
     with (
+        closing(batches),  # ends the loader's workers, which do not heed SIGTERM
         Records(folder, settings, identity, found, is_main) as records,
         Display(description, start, settings.steps, shown=is_main) as display,
         _sigterm() as terminated,
@@ -159,7 +163,11 @@ def _train(
                 records.save(step + 1, state)
                 accelerator.wait_for_everyone()
                 if flags["sigterm"] or flags["limit"]:
-                    reason = "SIGTERM came" if flags["sigterm"] else f"{settings.time_limit_minutes:g} minutes are over"
+                    reason = (
+                        "SIGTERM came"
+                        if flags["sigterm"]
+                        else f"{settings.time_limit_minutes:g} minutes are over"
+                    )
                     raise TrainingStopped(
                         f"{folder}: stopped after step {step + 1} of {settings.steps} because {reason}. "
                         f"The checkpoint is saved; run the same command again to continue."
@@ -234,7 +242,9 @@ def _accelerator(settings: LoopSettings) -> Accelerator:
         )
     # Accelerate keeps one state per process, and a second training may differ in device or precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=settings.device == "cpu", mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    # Said outright, because on its own accelerate would start CPU processes that know nothing of one another.
+    cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
 
 
 def _check_fit(objective: Objective, settings: LoopSettings, processes: int) -> None:
@@ -266,7 +276,11 @@ def _check_finite(step: int, loss: float, norm: float, work: Path) -> None:
     name, value = ("gradient's norm", norm) if math.isfinite(loss) else ("loss", loss)
     if not math.isfinite(value):
         last = next(iter(checkpoint.steps(work)), None)
-        kept = f"The last checkpoint is {checkpoint.path_of(work, last)}" if last else "There is no checkpoint yet"
+        kept = (
+            f"The last checkpoint is {checkpoint.path_of(work, last)}"
+            if last
+            else "There is no checkpoint yet"
+        )
         raise EdgebenchError(
             f"{work.parent}: the {name} is {value} at step {step}. {kept}. Lower learning_rate, "
             f"set gradient_clip or use precision fp32; starting again unchanged would end at the same step."

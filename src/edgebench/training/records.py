@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.training import checkpoint
-from edgebench.training.log import CsvLog, tensorboard_writer
+from edgebench.training.log import CsvLog, tensorboard_writer, writable
 from edgebench.training.settings import LoopSettings
 from edgebench.training.state import TrainingState
 
@@ -32,9 +32,11 @@ class Records:
         self.writer = None
         if is_main:
             start = found.step if found else 0
-            self.work.mkdir(parents=True, exist_ok=True)
-            checkpoint.remove_others(self.work, [step for step in checkpoint.steps(self.work) if step <= start])
-            self.log = CsvLog(self.work / LOG, found.state["log_bytes"] if found else 0)
+            with writable(self.work):
+                self.work.mkdir(parents=True, exist_ok=True)
+                usable = [step for step in checkpoint.steps(self.work) if step <= start]
+                checkpoint.remove_others(self.work, usable)
+                self.log = CsvLog(self.work / LOG, found.state["log_bytes"] if found else 0)
             if settings.tensorboard:
                 self.writer = tensorboard_writer(folder / "tensorboard", start + 1)
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from edgebench.errors import ConfigError
+from edgebench.training.settings import LoopSettings
+
+
+def settings(**changed) -> LoopSettings:
+    return LoopSettings(**{"steps": 10, "batch": 2, "learning_rate": 0.1} | changed)
+
+
+class TestLoopSettings:
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("steps", 0),
+            ("batch", 0),
+            ("accumulate", 0),
+            ("learning_rate", 0.0),
+            ("learning_rate", float("nan")),
+            ("weight_decay", -1.0),
+            ("schedule", "cosin"),
+            ("gradient_clip", 0.0),
+            ("precision", "fp16"),
+            ("ema_decay", 1.0),
+            ("ema_start", 10),
+            ("seed", -1),
+            ("device", "gpu"),
+            ("workers", -1),
+            ("checkpoint_minutes", 0),
+            ("checkpoint_steps", 0),
+            ("time_limit_minutes", 0),
+            ("warmup_steps", 3),
+        ],
+    )
+    def test_a_wrong_value_is_named(self, key, value):
+        with pytest.raises(ConfigError, match=f"{key} = "):
+            settings(**{key: value})
+
+    def test_identity_leaves_out_what_changes_no_result(self):
+        other = {"workers": 4, "checkpoint_minutes": 1, "checkpoint_steps": 5, "time_limit_minutes": 9}
+        assert settings(**other).identity() == settings().identity()
+        assert settings(seed=1).identity() != settings().identity()
+
+    def test_imports_no_torch(self):
+        code = "import sys, edgebench.training.settings; assert not {'torch', 'numpy'} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+
+
+class TestMultiplier:
+    def test_constant(self):
+        assert [settings().multiplier(step) for step in range(10)] == [1.0] * 10
+
+    def test_linear_warmup(self):
+        warm = settings(schedule="linear_warmup", warmup_steps=4)
+        assert [warm.multiplier(step) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+    def test_exponential_falls_by_one_factor_to_a_hundredth(self):
+        falling = settings(schedule="exponential", warmup_steps=2)
+        values = [falling.multiplier(step) for step in range(11)]
+        assert values[:3] == [0.5, 1.0, 1.0]
+        ratios = [after / before for before, after in pairwise(values[2:])]
+        assert ratios == pytest.approx([0.01 ** (1 / 8)] * 8)
+        assert values[10] == pytest.approx(0.01)
