@@ -174,9 +174,7 @@ class TestProfiles:
         classical.write("config/config.yaml", {})
         assert re.search(r"^train +2$", classical.snakemake("--profile", "slurm", "-n"), re.MULTILINE)
 
-    @pytest.mark.parametrize(
-        ("profile", "asked"), [("slurm", "--gpus=2"), ("profiles/slurm-gres", "--gres=gpu:2")]
-    )
+    @pytest.mark.parametrize(("profile", "asked"), [("slurm", "--gpus=2"), ("profiles/slurm-gres", "--gres=gpu:2")])
     def test_gpus_are_asked_for_in_the_words_of_the_cluster(
         self, classical: Repository, profile: str, asked: str
     ) -> None:
@@ -203,7 +201,11 @@ class TestProfiles:
 class TestStyle:
     def test_lint(self, root: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--lint"], cwd=root, env=clean_environment(), capture_output=True, text=True
+            [sys.executable, "-m", "snakemake", "--lint"],
+            cwd=root,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -91,9 +91,7 @@ def train(
             _publish(folder)
         accelerator.wait_for_everyone()
         done = all((folder / name).exists() for name in (WEIGHTS, LOG)) and not (folder / WORK).exists()
-        resumed_from = (
-            settings.steps if done else _train(objective, settings, folder, description, accelerator)
-        )
+        resumed_from = settings.steps if done else _train(objective, settings, folder, description, accelerator)
     finally:
         accelerator.end_training()
     row = last_row(folder / LOG)
@@ -163,11 +161,7 @@ def _train(
                 records.save(step + 1, state)
                 accelerator.wait_for_everyone()
                 if flags["sigterm"] or flags["limit"]:
-                    reason = (
-                        "SIGTERM came"
-                        if flags["sigterm"]
-                        else f"{settings.time_limit_minutes:g} minutes are over"
-                    )
+                    reason = "SIGTERM came" if flags["sigterm"] else f"{settings.time_limit_minutes:g} minutes are over"
                     raise TrainingStopped(
                         f"{folder}: stopped after step {step + 1} of {settings.steps} because {reason}. "
                         f"The checkpoint is saved; run the same command again to continue."
@@ -276,11 +270,7 @@ def _check_finite(step: int, loss: float, norm: float, work: Path) -> None:
     name, value = ("gradient's norm", norm) if math.isfinite(loss) else ("loss", loss)
     if not math.isfinite(value):
         last = next(iter(checkpoint.steps(work)), None)
-        kept = (
-            f"The last checkpoint is {checkpoint.path_of(work, last)}"
-            if last
-            else "There is no checkpoint yet"
-        )
+        kept = f"The last checkpoint is {checkpoint.path_of(work, last)}" if last else "There is no checkpoint yet"
         raise EdgebenchError(
             f"{work.parent}: the {name} is {value} at step {step}. {kept}. Lower learning_rate, "
             f"set gradient_clip or use precision fp32; starting again unchanged would end at the same step."

@@ -21,9 +21,7 @@ from edgebench.methods.memo.weights import load_network
 
 torch.set_num_threads(1)
 SMALL = NetworkConfig(4, (8, 16), 1, 4)
-WITH_DINO = NetworkConfig(
-    4, (8, 16), 1, 4, DinoConfig(24, 1, 2, registers=4, size=(28, 28)), embedding_std=0.1
-)
+WITH_DINO = NetworkConfig(4, (8, 16), 1, 4, DinoConfig(24, 1, 2, registers=4, size=(28, 28)), embedding_std=0.1)
 
 
 class Drawn:

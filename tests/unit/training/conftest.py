@@ -86,9 +86,7 @@ def finish(start: Callable[..., Attempt]) -> Callable[..., tuple[int | None, str
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    finish: Callable[..., tuple[int | None, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def undisturbed(finish: Callable[..., tuple[int | None, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     assert finish(folder) == (0, "")

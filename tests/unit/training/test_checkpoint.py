@@ -38,9 +38,7 @@ class TestWriteTensors:
             "write_tensors(Path(sys.argv[1]), {'a': torch.zeros(9999)})"
         )
         command = [sys.executable, "-c", code, str(tmp_path / "x.safetensors")]
-        ended = subprocess.run(
-            command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True
-        )
+        ended = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True)
         assert "EdgebenchError" in ended.stderr
         assert "could not be written" in ended.stderr
         assert list(tmp_path.iterdir()) == []

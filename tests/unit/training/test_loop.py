@@ -146,9 +146,7 @@ class TestSettings:
         train(objective, settings(precision="bf16"), tmp_path)
         assert set(inside) == {torch.bfloat16}
         assert set(objective.seen) == {torch.float32}
-        assert {tensor.dtype for tensor in load_file(tmp_path / "weights.safetensors").values()} == {
-            torch.float32
-        }
+        assert {tensor.dtype for tensor in load_file(tmp_path / "weights.safetensors").values()} == {torch.float32}
         with torch.no_grad():
             assert objective.model(torch.ones(1, 2)).dtype == torch.float32
         assert inside[-1] == torch.float32  # the model is handed back as it came
@@ -194,9 +192,7 @@ class TestSettings:
         module = types.SimpleNamespace(SummaryWriter=Writer)
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
         train(Line(), settings(tensorboard=True, log_every=3), tmp_path)
-        assert [value for name, value, _ in written if name == "loss"] == [
-            row["loss"] for row in rows(tmp_path)
-        ]
+        assert [value for name, value, _ in written if name == "loss"] == [row["loss"] for row in rows(tmp_path)]
         assert [step for name, _, step in written if name == "loss"] == [3, 6]
         assert closed
 
@@ -267,9 +263,7 @@ class TestObjective:
 
         with pytest.raises(KeyboardInterrupt):
             train(Dying(), settings(checkpoint_steps=2), tmp_path)
-        with pytest.raises(
-            DataError, match=r"step-000000002\.safetensors: bias has shape \(1,\), the model None"
-        ):
+        with pytest.raises(DataError, match=r"step-000000002\.safetensors: bias has shape \(1,\), the model None"):
             train(Line(nn.Linear(2, 1, bias=False)), settings(checkpoint_steps=2), tmp_path)
         assert train(Line(), settings(checkpoint_steps=2), tmp_path).resumed_from == 2
 

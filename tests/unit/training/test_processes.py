@@ -105,8 +105,7 @@ class TestTwoProcesses:
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         subprocess.run(
             [*launch, str(TRAINEE), str(tmp_path / "run"), options],
-            env=os.environ
-            | {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+            env=os.environ | {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
             check=True,
             capture_output=True,
             timeout=120,

@@ -102,9 +102,7 @@ class TestStop:
 
     def test_sigterm_to_loader_workers_too(self, start, finish, undisturbed, tmp_path):
         attempt = start(tmp_path / "run", workers=2, checkpoint_steps=None, pause=0.05, own_group=True)
-        while (
-            not (tmp_path / "run/work/log.csv").exists() or not (tmp_path / "run/work/log.csv").stat().st_size
-        ):
+        while not (tmp_path / "run/work/log.csv").exists() or not (tmp_path / "run/work/log.csv").stat().st_size:
             assert attempt.process.is_alive()
             time.sleep(0.01)
         attempt.signal_group(signal.SIGTERM)
