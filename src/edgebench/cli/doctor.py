@@ -112,7 +112,7 @@ def _torch() -> Finding:
         "limits",
         "PyTorch",
         f"{torch.__version__}, no GPU",
-        "Scale `demo` runs here in minutes, `mini` with fewer steps in about an hour; `paper` would take years.",
+        "Scale `demo` runs here in minutes, `mini` with fewer steps in about an hour; `paper` needs a GPU.",
     )
 
 

@@ -65,7 +65,7 @@ class Settings(Strict):
     VERSION: ClassVar[int] = 1
     RANDOM: ClassVar[bool] = False
 
-    stage: Literal["fetch", "train", "predict", "evaluate"]
+    stage: Literal["train", "predict", "evaluate"]
     method: str
     dataset: str
     split: str = "train"
@@ -120,13 +120,6 @@ class Predict(Settings):
 
     stage: Literal["predict"]
     split: str = "test"
-
-
-class Fetch(Settings):
-    """Checked files of one data set, in their original layout."""
-
-    stage: Literal["fetch"] = "fetch"
-    method: Literal["fetch"] = "fetch"
 
 
 class Evaluate(Settings):

@@ -17,7 +17,7 @@ from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import nearest, read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
 from edgebench.plan.runs import Run
-from edgebench.plan.settings import Evaluate, Fetch, Settings, Strict, Train, step_fields
+from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, step_fields
 from edgebench.plan.tables import Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
@@ -27,6 +27,7 @@ COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
 PREDICT_COLUMNS = ["seconds_per_image"]
 EVALUATE_VERSION = {"edges": 1, "crispness": 1}
 FETCH_VERSION = 1
+DOWNLOAD_MB_PER_MINUTE = 600
 
 
 class Workbench:
@@ -186,7 +187,9 @@ class Workbench:
         """The run that fetches a data set; the same for every scale."""
         if dataset in self._fetches:
             return self._fetches[dataset]
-        settings = Fetch(dataset=dataset)
+        definition = self.dataset_map(dataset)
+        size = definition.get("bytes", 0) / 1e6
+        resources = Resources(cpus=4, disk_mb=size, minutes=10 + size / DOWNLOAD_MB_PER_MINUTE)
         self._fetches[dataset] = Run(
             stage="fetch",
             role="fetch",
@@ -196,8 +199,8 @@ class Workbench:
             settings={"method": "fetch", "dataset": dataset},
             inputs={},
             words=(dataset,),
-            dataset=self.dataset_map(dataset),
-            resources=settings.resources.model_dump(),
+            dataset=definition,
+            resources=resources.model_dump(),
         )
         return self._fetches[dataset]
 

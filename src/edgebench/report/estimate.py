@@ -125,7 +125,15 @@ def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
     accumulation) for training, images for the rest.
     """
     resources = spec.get("resources") or {}
-    alike = [record for record in records if _kind(record) == _kind(spec) and record.get("seconds") is not None]
+    on_gpu = resources.get("gpus", 0) > 0
+    alike = [
+        record
+        for record in records
+        if _kind(record) == _kind(spec)
+        and record.get("seconds") is not None
+        # A run that made do without a GPU says nothing about one that asks for it.
+        and ((record.get("gpu_seconds") or 0) > 0) == on_gpu
+    ]
     disk, vram = float(resources.get("disk_mb", 0)), float(resources.get("vram_gb", 0))
     if not alike:
         hours = float(resources.get("minutes", 0)) / 60
@@ -139,7 +147,9 @@ def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
 
 
 def _kind(run: Spec) -> tuple[Any, ...]:
-    return run.get("stage"), run.get("role"), (run.get("settings") or {}).get("method"), run.get("scale")
+    settings = run.get("settings") or {}
+    fetched = settings.get("dataset") if run.get("stage") == "fetch" else None
+    return run.get("stage"), run.get("role"), settings.get("method"), run.get("scale"), fetched
 
 
 def work(run: Spec) -> float | None:
@@ -175,6 +185,7 @@ def _datasets(specs: Iterable[Spec]) -> list[DatasetTerms]:
 def render(estimated: Estimate) -> RenderableType:
     """The estimate as tables for the terminal."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -194,13 +205,12 @@ def render(estimated: Estimate) -> RenderableType:
         str(sum(role.done for role in estimated.roles)),
         _hours(estimated.hours), _hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
     )  # fmt: skip
-    data = Table(title="Data sets", title_justify="left")
-    for name in ("name", "title", "download", "licence", "terms"):
-        data.add_column(name)
+    lines: list[RenderableType] = [Text("Data sets", style="italic")]
     for each in estimated.datasets:
-        size = megabytes(each.megabytes) if each.megabytes is not None else "–"
-        data.add_row(*map(Text, (each.name, each.title, size, each.licence, each.terms)))
-    return Group(costs, data)
+        size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ""
+        head = Text.assemble((each.name, "bold"), f": {each.title}{size}. Licence: {each.licence}.")
+        lines += [head, Padding(Text(each.terms), (0, 0, 0, 4))]
+    return Group(costs, *lines)
 
 
 def _hours(hours: float) -> str:

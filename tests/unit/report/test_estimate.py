@@ -54,19 +54,21 @@ def test_measured_is_scaled_by_samples() -> None:
 
 
 def test_measured_is_scaled_by_images() -> None:
-    record = predict("old", seconds=60.0, gpu_seconds=0.0, n_images=20)
+    record = predict("old", seconds=60.0, gpu_seconds=60.0, n_images=20)
     assert run_cost(predict("a"), [record]).hours == pytest.approx(120 / 3600)
     assert run_cost(predict("b", limit=10), [record]).hours == pytest.approx(30 / 3600)
 
 
-@pytest.mark.parametrize("other", [{"scale": "paper"}, {"role": "finetune"}, {"settings": {"method": "sobel"}}])
+@pytest.mark.parametrize(
+    "other", [{"scale": "paper"}, {"role": "finetune"}, {"settings": {"method": "sobel"}}, {"gpu_seconds": 0.0}]
+)
 def test_other_runs_say_nothing_about_the_cost(other: dict[str, Any]) -> None:
-    record = train("old", 500, seconds=600.0) | other
+    record = train("old", 500, seconds=600.0, gpu_seconds=600.0) | other
     assert run_cost(train("a", 1000), [record]).basis == "declared"
 
 
 def test_one_odd_record_does_not_decide() -> None:
-    records = [train(f"old{k}", 1000, seconds=seconds) for k, seconds in enumerate((100.0, 110.0, 9000.0))]
+    records = [train(f"old{k}", 1000, seconds=seconds, gpu_seconds=seconds) for k, seconds in enumerate((100.0, 110.0, 9000.0))]
     assert run_cost(train("a", 1000), records).hours == pytest.approx(110 / 3600)
 
 
