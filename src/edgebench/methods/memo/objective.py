@@ -211,8 +211,9 @@ class Objective:
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The plain network's weights from a (possibly partial) state of the trained one, adapters merged."""
-        merged = merge_lora({**self.model.state_dict(), **state})
-        return {name: value.detach().cpu().contiguous() for name, value in merged.items()}
+        whole = {**self.model.state_dict(), **state}
+        merged = merge_lora({name: value.detach().cpu() for name, value in whole.items()})
+        return {name: value.contiguous() for name, value in merged.items()}
 
     def export_metadata(self) -> dict[str, str]:
         """What the weight file says about itself, so that `load_network` can build the network."""
