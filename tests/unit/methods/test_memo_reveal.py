@@ -147,7 +147,6 @@ def test_random_follows_its_priority() -> None:
     ("settings", "message"),
     [
         ({"strategy": "localmax"}, "localmax"),
-        ({"strategy": "topk", "steps": "full"}, "give steps as a number"),
         ({"steps": 0}, "steps 0"),
         ({"compat": "numpy"}, "numpy"),
         ({"schedule": "square"}, "square"),
@@ -156,3 +155,16 @@ def test_random_follows_its_priority() -> None:
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RevealSettings(**settings)
+
+
+@pytest.mark.parametrize("strategy", ["topk", "random"])
+def test_full_steps_of_a_schedule_are_a_hundred_rounds(strategy: Any) -> None:
+    calls = []
+
+    def denoise(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+        calls.append(step)
+        return noise(1)
+
+    priority = torch.rand(1, 12, 16) if strategy == "random" else None
+    reveal(denoise, (1, 12, 16), RevealSettings(strategy, "full"), priority=priority)
+    assert len(calls) == 100

@@ -36,14 +36,18 @@ _REVEALED: dict[str, Callable[[float], float]] = {
 SCHEDULES = ("uniform", "exponential", *_REMAINING, *_REVEALED)
 
 
+FULL_ROUNDS = 100
+"""Rounds of a scheduled reveal that is asked for full steps."""
+
+
 @dataclass(frozen=True)
 class RevealSettings:
     """How the edge map is revealed.
 
     Attributes:
         strategy: Which pixels a step writes.
-        steps: Network rounds; "full" (locmax only) goes on until no masked pixel is left, otherwise the last
-            step writes all that remain.
+        steps: Network rounds, of which the last writes all that remain. "full" goes on until no masked pixel is
+            left; for topk and random, which follow a schedule, it is the authors' default of 100 rounds.
         compat: Where the authors' three programs differ. `official` (PyTorch): neighbours wrap around at the
             image's borders, and the pixels of a step beyond the cap, as those of `random`, are chosen by
             torch's global random state. `native` (C++): no wrap, highest confidence first. `edgebench`: as
@@ -52,7 +56,7 @@ class RevealSettings:
         schedule: Pixels per step of topk and random.
 
     Raises:
-        ConfigError: a value is out of range, or topk and random are asked for "full" steps.
+        ConfigError: a value is out of range.
     """
 
     strategy: Literal["locmax", "topk", "random"] = "locmax"
@@ -68,10 +72,7 @@ class RevealSettings:
             raise ConfigError(f"reveal compat {self.compat!r} is unknown; choose edgebench, official or native.")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"reveal schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}.")
-        if self.steps == "full":
-            if self.strategy != "locmax":
-                raise ConfigError(f"reveal {self.strategy} follows a schedule: give steps as a number, not 'full'.")
-        elif not isinstance(self.steps, int) or self.steps < 1:
+        if self.steps != "full" and (not isinstance(self.steps, int) or self.steps < 1):
             raise ConfigError(f"reveal steps {self.steps!r}: give a number from 1, or 'full'.")
 
 
@@ -181,11 +182,10 @@ def reveal(
     probability = torch.zeros(shape, device=device)
     remaining = [pixels] * batch
     rounds = [0] * batch
-    scheduled = None
+    steps, scheduled = settings.steps, None
     if settings.strategy != "locmax":
-        assert isinstance(settings.steps, int)
-        scheduled = reveal_counts(pixels, settings.steps, settings.schedule)
-    last = math.inf if settings.steps == "full" else settings.steps - 1
+        scheduled = reveal_counts(pixels, FULL_ROUNDS if steps == "full" else steps, settings.schedule)
+    last = math.inf if steps == "full" else steps - 1
 
     step = 0
     while any(remaining) and step <= last:
