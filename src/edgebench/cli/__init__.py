@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from edgebench.errors import EdgebenchError
 
 EXIT_USER_ERROR = 2
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
@@ -21,3 +23,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"edgebench: {place}{error.strerror}. Free some space and run the same command again.", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)

@@ -68,7 +68,9 @@ def test_other_runs_say_nothing_about_the_cost(other: dict[str, Any]) -> None:
 
 
 def test_one_odd_record_does_not_decide() -> None:
-    records = [train(f"old{k}", 1000, seconds=seconds, gpu_seconds=seconds) for k, seconds in enumerate((100.0, 110.0, 9000.0))]
+    records = [
+        train(f"old{k}", 1000, seconds=seconds, gpu_seconds=seconds) for k, seconds in enumerate((100.0, 110.0, 9000.0))
+    ]
     assert run_cost(train("a", 1000), records).hours == pytest.approx(110 / 3600)
 
 

@@ -1,0 +1,143 @@
+"""What a person types: help that teaches, and mistakes told without a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgebench.cli.doctor import examine
+from tests.unit.cli.helpers import annotations, run
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", [[], ["doctor"], ["fetch"], ["plan"], ["show"], ["evaluate", "edges"]])
+    def test_every_command_explains_itself(self, tmp_path: Path, command: list[str]) -> None:
+        output = run(tmp_path, *command, "--help")
+        assert "Usage" in output
+        assert len(output.splitlines()) > 8
+
+
+class TestDoctor:
+    def test_names_what_it_looked_at(self, tmp_path: Path) -> None:
+        names = {each.name for each in examine(tmp_path)}
+        assert {"Python", "libraries", "PyTorch", "processor", "memory", "disk", "write access", "TensorBoard"} <= names
+
+    def test_everything_that_is_not_good_says_what_it_costs(self, tmp_path: Path) -> None:
+        assert all(each.cost for each in examine(tmp_path) if each.state != "good")
+
+    def test_a_missing_library_is_broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from importlib import metadata
+
+        from edgebench.cli import doctor
+
+        def version(name: str) -> str:
+            if name == "peft":
+                raise metadata.PackageNotFoundError(name)
+            return "1"
+
+        monkeypatch.setattr(doctor.metadata, "version", version)
+        (finding,) = [each for each in examine(tmp_path) if each.name == "libraries"]
+        assert finding.state == "broken"
+        assert "peft" in finding.what
+        assert "make setup" in finding.cost
+
+
+class TestPlan:
+    def test_says_runs_hours_disk_and_terms(self, root: Path) -> None:
+        output = run(root, "plan", "memo/main_bsds", "--scale", "paper")
+        for word in ("pretrain", "GPU-hours", "declared", "disk", "bsds500", "non-commercial"):
+            assert word in output
+
+    def test_lists_runs(self, root: Path) -> None:
+        assert "finetune: memo-scenes-small" in run(root, "plan", "memo", "--scale", "demo", "--runs")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["memo/main_bds"], "Did you mean 'memo/main_bsds'?"),
+            (["--scale", "dem"], "Did you mean 'demo'?"),
+            (["--set", "finetune.stepps=3", "--scale", "demo"], "Did you mean 'steps'?"),
+            (["--set", "finetune"], "RUN.KEY=VALUE"),
+        ],
+    )
+    def test_mistakes(self, root: Path, arguments: list[str], message: str) -> None:
+        assert message in run(root, "plan", *arguments, code=2)
+
+    def test_elsewhere_says_where_to_go(self, tmp_path: Path) -> None:
+        assert "--root" in run(tmp_path, "plan", code=2)
+
+
+class TestFetch:
+    def test_a_local_mirror(self, tmp_path: Path, root: Path) -> None:
+        """A plain folder of one's own photographs stands in for a data set that nobody can download."""
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for number in range(3):
+            Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(photos / f"{number}.png")
+        config = repository_with_photos(tmp_path, root)
+        output = run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config))
+        assert "complete and checked" in output
+        assert len(list(tmp_path.glob("results/runs/fetch/photos-*/*.png"))) == 3
+        assert list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
+
+    def test_a_damaged_image_is_named(self, tmp_path: Path, root: Path) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for number in range(3):
+            Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(photos / f"{number}.png")
+        (photos / "1.png").write_bytes(b"<html>")
+        config = repository_with_photos(tmp_path, root)
+        assert "1.png" in run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config), code=2)
+        assert not list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
+
+    def test_unknown_data_set(self, root: Path) -> None:
+        assert "Did you mean 'bsds500'?" in run(root, "fetch", "bsd500", code=2)
+
+    def test_terms_must_be_accepted(self, tmp_path: Path, root: Path) -> None:
+        config = repository_with_photos(tmp_path, root, gate="accept")
+        output = run(tmp_path, "fetch", "photos", "--mirror", str(tmp_path), "--root", str(config), code=2)
+        assert "--accept-terms" in output
+
+
+def repository_with_photos(folder: Path, root: Path, gate: str = "none") -> Path:
+    import shutil
+
+    shutil.copytree(root / "config", folder / "repository" / "config")
+    (folder / "repository" / "config" / "datasets" / "photos.yaml").write_text(
+        "name: photos\ntitle: Mine\nlayout: folder\nsource: {local: true}\nimages: {train: 3}\n"
+        f"licence: mine\nterms: none\ncitation: none\ngate: {gate}\n"
+    )
+    return folder / "repository"
+
+
+class TestDiskFull:
+    def test_scores_are_whole_or_not_there(self, tmp_path: Path) -> None:
+        """A limit on file sizes stands for a full disk: the write fails half way."""
+        maps, truth = annotations(tmp_path)
+        arguments = ["evaluate", "edges", "--predictions", str(maps), "--ground-truth", str(truth)]
+        arguments += ["--protocol", "seval", "--output", "scores.json", "--counts", "counts.npz"]
+        environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        run(tmp_path, *arguments, environment=environment)  # compiles, which writes files of its own
+        before = {name: (tmp_path / name).read_bytes() for name in ("scores.json", "counts.npz")}
+        code = (
+            "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "sys.argv = ['edgebench', *sys.argv[1:]]; from edgebench.cli import main; "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment, "EDGEBENCH_QUIET": "1"},
+        )
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "could not be written" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
