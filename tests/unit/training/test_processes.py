@@ -36,7 +36,7 @@ def assert_equal_within_noise(shared: Path, single: Path) -> None:
 
 
 def free_port() -> int:
-    """A free port below those that the system gives to outgoing connections, which could take it meanwhile."""
+    """A free port, below those that the system gives to outgoing connections."""
     for port in random.sample(range(15_000, 30_000), 50):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
@@ -84,14 +84,14 @@ class TestTwoProcesses:
 
     def test_a_signal_to_one_stops_both_and_they_resume_alike(self, pair, single, tmp_path):
         outcome = pair(tmp_path / "run", event="sigterm_first", event_step=4)
-        assert [status for status, _ in outcome] == [75, 75]
+        assert [status for status, _ in outcome] == [75, 75], outcome
         assert (tmp_path / "run/work/step-000000005.safetensors").exists()
         assert [status for status, _ in pair(tmp_path / "run")] == [0, 0]
         assert_equal_within_noise(tmp_path / "run", single)
 
     def test_one_may_go_on_with_what_two_began(self, pair, finish, tmp_path):
         outcome = pair(tmp_path / "run", event="sigterm_first", event_step=4)
-        assert [status for status, _ in outcome] == [75, 75]
+        assert [status for status, _ in outcome] == [75, 75], outcome
         assert finish(tmp_path / "run", **OPTIONS)[0] == 0
 
     def test_micro_batches_must_be_shareable(self, pair, tmp_path):
