@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import EdgebenchError
@@ -45,8 +46,9 @@ def predict(spec: RunSpec) -> dict[str, Any]:
             _write(map_file(spec.folder, image_id), edges)
     seconds = timing.per_image(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
-    mean = sum(seconds.values()) / len(seconds) if seconds else None
-    return {"n_images": len(dataset.ids), "seconds_per_image": mean, **note}
+    # The median: the first images also pay for loading and compiling.
+    typical = median(seconds.values()) if seconds else None
+    return {"n_images": len(dataset.ids), "seconds_per_image": typical, **note}
 
 
 def _write(path: Path, edges: np.ndarray) -> None:

@@ -1,0 +1,117 @@
+"""Every command of the README is carried out, in its order, in a copy of the repository with small data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from edgebench.data.manifest import scan_folder, write_manifest
+from edgebench.data.scenes import draw_dataset
+
+from tests.unit.cli.helpers import annotations
+
+# Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.
+INSTEAD = {
+    "make demo": "snakemake demo -n",
+    "make test": "python -m pytest --collect-only -q tests/docs",
+    "snakemake --profile slurm": "snakemake --profile slurm -n",
+}
+SHORT = {
+    "pretrain.steps": 2,
+    "pretrain.batch": 2,
+    "pretrain.warm_start_steps": 1,
+    "pretrain.ema_start": 0,
+    "pretrain.preset": "small",
+    "pretrain.crop": 32,
+    "finetune.steps": 2,
+    "finetune.batch": 2,
+    "finetune.ema_start": 0,
+    "finetune.preset": "small",
+    "finetune.crop": 32,
+    "predict.limit": 2,
+    "predict.tune_limit": 2,
+}
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which BSDS500 is six drawn scenes and trainings take two steps."""
+    root = Path(__file__).resolve().parents[2]
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("workflow", "profiles", "config", "envs", "tests"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "README.md", "pyproject.toml"):
+        shutil.copy(root / name, folder)
+    (folder / "slurm").symlink_to("profiles/slurm")
+    counts = {"train": 2, "val": 2, "test": 2}
+    draw_dataset(folder / "my_copy_of_bsds500", counts, size=64, seed=3, layout="bsds", style="M")
+    entries = scan_folder(folder / "my_copy_of_bsds500", ("images", "groundTruth"))
+    write_manifest(folder / "config/datasets/bsds500.sha256", entries)
+    definition = yaml.safe_load((folder / "config/datasets/bsds500.yaml").read_text())
+    definition |= {"images": counts}
+    (folder / "config/datasets/bsds500.yaml").write_text(yaml.safe_dump(definition))
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "set": SHORT}))
+    maps, truth = annotations(folder)
+    maps.rename(folder / "my_maps")
+    truth.rename(folder / "annotations")
+    return folder
+
+
+def test_is_short(root: Path) -> None:
+    assert len((root / "README.md").read_text().splitlines()) < 150
+
+
+def test_pictures_and_links_exist(root: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", (root / "README.md").read_text()):
+        assert (root / target).exists(), target
+
+
+@pytest.mark.slow
+def test_every_command_works(place: Path, root: Path) -> None:
+    (ablation,) = blocks(root, "yaml")
+    (place / "config/experiments/memo/guidance.yaml").write_text(ablation)
+    commands = [line for block in blocks(root, "bash") for line in block.splitlines() if line]
+    assert len(commands) > 8
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root / "src"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EDGEBENCH_QUIET": "1",
+    }
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-euc", INSTEAD.get(command, command)],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == 0, f"{command}\n{(done.stdout + done.stderr)[-4000:]}"
+
+
+def test_the_python_example_works(root: Path) -> None:
+    (example,) = blocks(root, "python")
+    prediction = np.zeros((20, 20))
+    prediction[10] = 1
+    names = {"prediction": prediction, "annotators": [prediction > 0]}
+    exec(example, names)
+    counts = names["counts"]
+    assert counts.cntR.tolist() == [20] * 99  # type: ignore[attr-defined]
+
+
+def test_make_has_the_commands(root: Path) -> None:
+    for target, part in (("demo", "snakemake demo"), ("test", "pytest")):
+        done = subprocess.run(["make", "-n", target], cwd=root, capture_output=True, text=True, check=True)
+        assert part in done.stdout
