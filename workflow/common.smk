@@ -6,6 +6,7 @@ from shlex import quote
 
 from edgebench.errors import EdgebenchError
 from edgebench.plan.freshness import plan_input
+from edgebench.plan.tables import FIGURES
 from edgebench.plan.workbench import Workbench
 from snakemake.exceptions import WorkflowError
 

@@ -5,7 +5,7 @@
 wildcard_constraints:
     scale="|".join(bench.names("scales")),
     table="|".join(bench.names("experiments")),
-    figure="precision_recall|image_grid|quality_against_time",
+    figure="|".join(FIGURES),
 
 
 rule table:
@@ -70,7 +70,7 @@ rule figure:
         "../../envs/edgebench.yaml"
     params:
         edgebench=EDGEBENCH,
-        caption=lambda wildcards: table_of(wildcards).caption,
+        caption=lambda wildcards: table_of(wildcards).figure_caption(wildcards.figure),
     message:
         "Drawing {wildcards.figure} of {wildcards.table} at scale {wildcards.scale}."
     shell:

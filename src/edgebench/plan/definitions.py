@@ -199,7 +199,7 @@ class Experiment(Strict):
     published: dict[str, dict[str, str]] = {}
     printed_only: bool = False
     claims: list[str] = []
-    figures: list[Literal["precision_recall", "image_grid", "quality_against_time"]] = []
+    figures: list[str] = []
     notes: list[str] = []
     seeds: list[int] | None = None
 

@@ -15,6 +15,11 @@ Map = dict[str, Any]
 
 TABLE_FORMATS = ("csv", "md", "tex", "html", "json")
 REPORT_VERSION = 1
+FIGURES = {
+    "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
+    "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
+    "quality_against_time": "Bars are 95 % bootstrap intervals over images.",
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,10 @@ class Table:
             *self.experiment.notes,
         ]
         return " ".join(lines)
+
+    def figure_caption(self, figure: str) -> str:
+        """What the report says below one figure."""
+        return f"{FIGURES[figure]} {self.caption}"
 
     @property
     def spec_file(self) -> str:

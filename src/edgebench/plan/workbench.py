@@ -18,7 +18,7 @@ from edgebench.plan.reading import nearest, read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
 from edgebench.plan.runs import Run
 from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, step_fields
-from edgebench.plan.tables import Plan, SeedRuns, Table, TableRow
+from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
@@ -208,7 +208,7 @@ class Workbench:
         experiment = self.experiment(name)
         where = f"config/experiments/{name}.yaml"
         protocols = {each: self.protocol(each) for each in experiment.protocol}
-        _check_columns(experiment, protocols, where)
+        _check_shown(experiment, protocols, where)
         printed = self._printed(experiment)
         rows = [
             TableRow(
@@ -449,13 +449,16 @@ def _fill(template: str, values: Map, where: str) -> str:
     return re.sub(r"\{([^}]+)\}", value, template)
 
 
-def _check_columns(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
+def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
     known = list(PREDICT_COLUMNS)
     for protocol in protocols.values():
         known += [f"{protocol.columns}_{each}".rstrip("_") for each in COLUMNS_OF[protocol.method]]
     for column in experiment.columns:
         if column not in known:
             raise ConfigError(f"{where}: columns: none of its protocols gives '{column}'.{nearest(column, known)}")
+    for figure in experiment.figures:
+        if figure not in FIGURES:
+            raise ConfigError(f"{where}: figures: unknown figure '{figure}'.{nearest(figure, FIGURES)}")
 
 
 def _printed_values(printed: list[Published], chosen: dict[str, str], where: str) -> dict[str, float]:

@@ -178,6 +178,7 @@ class TestMistakes:
             (MAIN, "recipe: memo_bsds\n", "recipe: memo_bsd\n", "'memo_bsds'"),
             (MAIN, "protocol: [bsds_seval", "protocol: [bsds_sevall", "'bsds_seval'"),
             (MAIN, "columns: [seval_ods", "columns: [seval_odds", "'seval_ods'"),
+            (MAIN, "figures: [precision_recall", "figures: [precison_recall", "'precision_recall'"),
             (MAIN, "memo.ac > oneshot.ac", "mem0.ac > oneshot.ac", "'memo'"),
             (MAIN, 'variant: "C*"', 'variant: "D*"', "C*"),
             (MAIN, "title:", "title: twice\ntitle:", "stands twice"),

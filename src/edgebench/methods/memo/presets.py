@@ -82,7 +82,7 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     "default": NetworkConfig(32, (128, 256, 512, 768), 2, 32, DinoConfig(768, 12, 12, registers=4)),
     "tiny": NetworkConfig(16, (64, 128, 192), 5, 16, DinoConfig(384, 12, 6, registers=0)),
-    "mini": NetworkConfig(16, (32, 64, 96, 128), 1, 8, embedding_std=0.1),
+    "mini": NetworkConfig(8, (16, 32, 64, 96), 1, 8, embedding_std=0.1),
     "small": NetworkConfig(8, (16, 32, 64), 1, 8, embedding_std=0.1),
 }
 """`default` (238,343,906 parameters) and `tiny` (40,490,290) are the authors'; `mini` is for training on
