@@ -89,7 +89,8 @@ class Predictor:
             raise ConfigError(f"guidance {guidance}: give a scale of at least 1 (1 is no guidance).")
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision {precision!r} is unknown; choose fp32 or bf16.")
-        self.network = network.to(device).eval()
+        # Channels last halves the time of bf16 convolutions on CPUs with matrix units, and suits GPUs too.
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
         self.settings = settings
         self.guidance = guidance
         self.device = torch.device(device)
@@ -137,7 +138,7 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict images of one padded size; `sizes` are the sizes before padding."""
         stacked = torch.from_numpy(np.stack(padded)).to(self.device)
-        image = stacked.permute(0, 3, 1, 2).float() / 255
+        image = stacked.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last) / 255
         height, width = image.shape[-2:]
         priority = None
         if self.settings.strategy == "random" and self.settings.compat != "official":
