@@ -15,7 +15,7 @@ import yaml
 from edgebench.data.manifest import scan_folder, write_manifest
 from edgebench.data.scenes import draw_dataset
 
-from tests.unit.cli.helpers import annotations
+from tests.unit.cli.helpers import maps_and_truth
 
 # Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.
 INSTEAD = {
@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     definition |= {"images": counts}
     (folder / "config/datasets/bsds500.yaml").write_text(yaml.safe_dump(definition))
     (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "set": SHORT}))
-    maps, truth = annotations(folder)
+    maps, truth = maps_and_truth(folder)
     maps.rename(folder / "my_maps")
     truth.rename(folder / "annotations")
     return folder

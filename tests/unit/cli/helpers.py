@@ -28,7 +28,7 @@ def run(folder: Path, *arguments: str, code: int = 0, environment: dict[str, str
     return done.stdout + done.stderr
 
 
-def annotations(
+def maps_and_truth(
     folder: Path, names: tuple[str, ...] = ("a", "b"), size: tuple[int, int] = (24, 30)
 ) -> tuple[Path, Path]:
     """A folder of edge maps and one of BSDS annotations for the same small images."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edgebench.cli.doctor import examine
-from tests.unit.cli.helpers import annotations, run
+from tests.unit.cli.helpers import maps_and_truth, run
 
 
 class TestHelp:
@@ -119,7 +119,7 @@ def repository_with_photos(folder: Path, root: Path, gate: str = "none") -> Path
 class TestDiskFull:
     def test_scores_are_whole_or_not_there(self, tmp_path: Path) -> None:
         """A limit on file sizes stands for a full disk: the write fails half way."""
-        maps, truth = annotations(tmp_path)
+        maps, truth = maps_and_truth(tmp_path)
         arguments = ["evaluate", "edges", "--predictions", str(maps), "--ground-truth", str(truth)]
         arguments += ["--protocol", "seval", "--output", "scores.json", "--counts", "counts.npz"]
         environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}

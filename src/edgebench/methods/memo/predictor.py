@@ -90,7 +90,8 @@ class Predictor:
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision {precision!r} is unknown; choose fp32 or bf16.")
         # Channels last halves the time of bf16 convolutions on CPUs with matrix units, and suits GPUs too.
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.network = network.to(device).eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.guidance = guidance
         self.device = torch.device(device)
