@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
 from edgebench.data.manifest import scan_folder, write_manifest
 from edgebench.data.scenes import draw_dataset
-
 from tests.unit.cli.helpers import maps_and_truth
 
 # Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.

@@ -22,7 +22,8 @@ class Layer:
         where: File (and part of it) for messages.
         content: Settings by role.
         kind: `recipe` may add roles; `scale` may touch only what a scale may change; `row` must not be
-            overruled by a scale.
+            overruled by a scale; `override` speaks to all recipes at once, so that keys which the method of a
+            run does not have are passed over (`Workbench.check_overrides` finds those that no run has).
     """
 
     where: str
@@ -44,12 +45,23 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
     for layer in layers:
         if layer.kind != "recipe":
             _check_roles(layer, set(merged))
-        merged = merge(merged, layer.content)
+        content = _fitting(layer.content, merged) if layer.kind == "override" else layer.content
+        merged = merge(merged, content)
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in layers:
         if layer.kind == "scale":
             _check_scale(layer, resolved, layers)
     return resolved
+
+
+def _fitting(content: Map, merged: Map) -> Map:
+    """The part of an override that the methods of these runs know."""
+    fitting: Map = {}
+    for role, changes in content.items():
+        method = (changes.get("method"), merged[role].get("method"))
+        model = settings_class(merged[role].get("stage", ""), method[0] or method[1], "the command line")
+        fitting[role] = {key: value for key, value in changes.items() if key.removesuffix("!") in model.model_fields}
+    return fitting
 
 
 def _check_roles(layer: Layer, roles: set[str]) -> None:

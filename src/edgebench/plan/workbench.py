@@ -13,6 +13,7 @@ from edgebench.files import digest, pretty_json, sha256_file, write_text_if_chan
 from edgebench.plan.claims import parse_claims
 from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
 from edgebench.plan.merging import merge, nested
+from edgebench.plan.methods import settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import nearest, read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
@@ -275,8 +276,7 @@ class Workbench:
             Layer(where, changes),
             Layer(f"{where}: row '{row.key}'", nested(row.set), "row"),
             *(Layer(f"config/scales/{scale_name}.yaml", each, "scale") for each in scales),
-            # The command line speaks to all recipes at once, so roles that this one lacks are passed over.
-            Layer("the command line", {role: value for role, value in overrides.items() if role in roles}),
+            Layer("the command line", {r: value for r, value in overrides.items() if r in roles}, "override"),
         ]
 
     def _evaluation(self, predict: Run, protocol: Protocol) -> Run:
@@ -311,16 +311,34 @@ class Workbench:
             resources={**settings.resources.model_dump(), "cpus": 2},
         )
 
-    @cached_property
-    def known_set_roles(self) -> set[str]:
-        """Roles of all recipes, for `set` on the command line."""
-        return {role for name in self.names("recipes") for _, r in self._recipe_chain(name) for role in r.runs}
-
     def check_overrides(self) -> None:
-        """Raise a ConfigError when `set` names a role that no recipe has."""
-        for role in nested(self.config.set):
-            if role not in self.known_set_roles:
-                raise ConfigError(f"the command line: unknown run '{role}'.{nearest(role, self.known_set_roles)}")
+        """Check that every key of `set` belongs to a run of some recipe.
+
+        Raises:
+            ConfigError: it does not; names the nearest.
+        """
+        known = self._settable
+        for role, changes in nested(self.config.set).items():
+            if role not in known:
+                raise ConfigError(f"the command line: unknown run '{role}'.{nearest(role, known)}")
+            if not isinstance(changes, dict):
+                raise ConfigError(f"the command line: '{role}' is {changes!r}; write {role}.KEY: VALUE.")
+            for key in changes:
+                if key.removesuffix("!") not in known[role]:
+                    raise ConfigError(f"the command line: run '{role}' has no key '{key}'.{nearest(key, known[role])}")
+
+    @cached_property
+    def _settable(self) -> dict[str, set[str]]:
+        """Keys by role, over the methods that any recipe gives the role."""
+        keys: dict[str, set[str]] = {}
+        for name in self.names("recipes"):
+            for recipe_name, recipe in self._recipe_chain(name):
+                for role, settings in recipe.runs.items():
+                    if settings and "method" in settings:
+                        where = f"config/recipes/{recipe_name}.yaml"
+                        model = settings_class(str(settings.get("stage")), str(settings["method"]), where)
+                        keys.setdefault(role, set()).update(model.model_fields)
+        return keys
 
 
 @cache

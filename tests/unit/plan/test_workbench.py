@@ -33,8 +33,12 @@ def ids(repository: Path, scale: str = "demo", **config: object) -> set[str]:
     return set(Workbench(repository, dict(config)).plan(scale).runs)
 
 
+def names_of(bench: Workbench, scale: str = "demo") -> dict[str, str]:
+    return {run.id: f"{run.role}/{run.label}" for run in bench.plan(scale).runs.values()}
+
+
 def names(repository: Path, scale: str = "demo") -> dict[str, str]:
-    return {run.id: f"{run.role}/{run.label}" for run in Workbench(repository).plan(scale).runs.values()}
+    return names_of(Workbench(repository), scale)
 
 
 class TestSharing:
@@ -206,6 +210,13 @@ class TestMistakes:
     def test_command_line(self, repository: Path) -> None:
         assert "'finetune'" in self.explain(repository, set={"fintune.steps": 3})
         assert "steps" in self.explain(repository, set={"finetune.step": 3})
+
+    def test_a_change_reaches_the_runs_that_have_the_key(self, repository: Path) -> None:
+        """`predict` is MEMO in one recipe and Sobel in another; only the former has steps."""
+        before, after = names(repository), names_of(Workbench(repository, {"set": {"predict.guidance": 3.0}}))
+        gone = {before[each] for each in set(before) - set(after)}
+        assert any("memo-scenes-locmax10" in name for name in gone)
+        assert not any("sobel" in name for name in gone)
 
     def test_unknown_scale(self, repository: Path) -> None:
         assert "'demo'" in self.explain(repository, "demmo")
