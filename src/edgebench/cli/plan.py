@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from edgebench.cli.options import Root, Set, workbench
-from edgebench.errors import ConfigError
-from edgebench.plan.reading import nearest
+from edgebench.errors import ConfigError, nearest
 from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.bsds_mat import read_bsds_annotations
+from edgebench.data.adapters.listing import some_names
 from edgebench.errors import DataError
 
 MAP_SUFFIXES = (".png", ".npy", ".mat")
 TRUTH_SUFFIXES = (".mat", ".png")
-
-_NAMED = 5  # ids listed in an error before it says how many more there are
 
 
 class Pair(NamedTuple):
@@ -159,8 +158,7 @@ def _counts(file: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _some(ids: list[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return f"{len(ids)} image{'s' if len(ids) > 1 else ''} ({', '.join(ids[:_NAMED])}{more})"
+    return f"{len(ids)} image{'s' if len(ids) > 1 else ''} ({some_names(ids)})"
 
 
 def _sizes(shapes: set[tuple[int, ...]]) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgebench.errors import ConfigError
-from edgebench.plan.reading import nearest
+from edgebench.errors import ConfigError, nearest
 
 Operator = Literal[">", ">=", "<", "<="]
 

@@ -6,8 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgebench.errors import ConfigError
-from edgebench.plan.reading import nearest
+from edgebench.errors import ConfigError, nearest
 
 COLUMNS = ("paper", "table", "method", "variant", "dataset", "metric", "value", "source", "note")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,16 +29,6 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean ...?' when one of `known` is close to `word` (case ignored), else the list of them."""
-    choices = sorted(known)
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean '{by_lower[close[0]]}'?"
-    return f" Known: {', '.join(choices)}." if choices else ""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, nearest
 from edgebench.plan.merging import leaves, lookup, merge
 from edgebench.plan.methods import settings_class
-from edgebench.plan.reading import nearest, problem
+from edgebench.plan.reading import problem
 from edgebench.plan.settings import Settings, fields_by_scale
 
 Map = dict[str, Any]

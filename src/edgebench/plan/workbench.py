@@ -8,14 +8,14 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
 from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
 from edgebench.plan.merging import merge, nested
 from edgebench.plan.methods import settings_class
 from edgebench.plan.published import Published, published_rows
-from edgebench.plan.reading import nearest, read_yaml, validate
+from edgebench.plan.reading import read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
 from edgebench.plan.runs import Run
 from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, step_fields

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import atomic_path
 from edgebench.plan.freshness import PNG_KEY
-from edgebench.plan.reading import nearest
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, TableSpec, collect
 from edgebench.report.tables import column_title

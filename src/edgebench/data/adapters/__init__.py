@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.folder import FolderDataset
-from edgebench.errors import DataError
+from edgebench.errors import DataError, nearest
 
 LAYOUTS = ("bsds", "folder")
 
@@ -48,6 +47,4 @@ def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
         return BsdsDataset(Path(folder), split)
     if layout == "folder":
         return FolderDataset(Path(folder))
-    near = difflib.get_close_matches(layout, LAYOUTS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"{folder}: unknown layout {layout!r}; there are: {', '.join(LAYOUTS)}.{hint}")
+    raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")

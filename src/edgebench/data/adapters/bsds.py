@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from edgebench.data.adapters.bsds_mat import read_bsds_annotations
 from edgebench.data.adapters.listing import find_path, index_by_id, require_folder, some_names
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image
-from edgebench.errors import DataError
+from edgebench.errors import DataError, nearest
 
 
 class BsdsDataset:
@@ -100,7 +99,5 @@ def _parts(folder: Path, split: str) -> list[str]:
     missing = [part for part in parts if part not in known]
     if missing:
         offered = [*known, "trainval"] if {"train", "val"} <= set(known) else known
-        near = difflib.get_close_matches(split, offered, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"{folder}: no split {missing[0]!r}; there are: {', '.join(offered) or 'none'}.{hint}")
+        raise DataError(f"{folder}: no split '{missing[0]}'.{nearest(split, offered)}")
     return parts

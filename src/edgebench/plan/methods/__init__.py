@@ -6,8 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from edgebench.errors import ConfigError
-from edgebench.plan.reading import nearest
+from edgebench.errors import ConfigError, nearest
 from edgebench.plan.settings import Settings
 
 
