@@ -20,8 +20,8 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from edgebench.errors import ConfigError, DataError, EdgebenchError
+from edgebench.progress import Display
 from edgebench.training import checkpoint, data
-from edgebench.training.display import Display
 from edgebench.training.log import last_row
 from edgebench.training.objective import Objective
 from edgebench.training.records import LOG, WORK, Records
@@ -136,7 +136,7 @@ def _train(
     with (
         closing(batches),  # ends the loader's workers, which do not heed SIGTERM
         Records(folder, settings, identity, found, is_main) as records,
-        Display(description, start, settings.steps, shown=is_main) as display,
+        Display(description, settings.steps, start, shown=is_main) as display,
         _sigterm() as terminated,
         _repeatable(device),
     ):
@@ -154,7 +154,7 @@ def _train(
             multiplier = settings.multiplier(step)
             state.update(step + 1, multiplier, norm, settings.gradient_clip)
             state.add({"loss": loss, "grad_norm": norm, **values})
-            display.update(step + 1, loss)
+            display.update(step + 1, f"loss {loss:.4g}")
             if (step + 1) % settings.log_every == 0 or step + 1 == settings.steps:
                 records.row(step + 1, settings.learning_rate * multiplier, state.take_means())
             if step + 1 < settings.steps and any(flags.values()):

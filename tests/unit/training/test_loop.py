@@ -271,10 +271,10 @@ class TestObjective:
 class TestDisplay:
     def test_a_log_gets_a_line_now_and_then(self, tmp_path, monkeypatch, capsys):
         monkeypatch.delenv("EDGEBENCH_QUIET")
-        monkeypatch.setattr("edgebench.training.display.LOG_EVERY_SECONDS", 0.0)
+        monkeypatch.setattr("edgebench.progress.LOG_EVERY_SECONDS", 0.0)
         train(Line(), settings(steps=2), tmp_path, "pretrain memo")
         first, second = capsys.readouterr().err.splitlines()
-        assert first.startswith("pretrain memo: step 1 of 2, loss ")
+        assert first.startswith("pretrain memo: 1 of 2, loss ")
         assert second.endswith("about 0 s left")
 
     def test_nothing_within_half_a_minute(self, tmp_path, monkeypatch, capsys):
