@@ -15,7 +15,8 @@ from edgebench.data.adapters.bsds_mat import (
     segmentation_boundaries,
     write_bsds_annotation,
 )
-from edgebench.data.fetch import fetch, read_manifest
+from edgebench.data.fetch import fetch
+from edgebench.data.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgebench.methods.memo.lora import add_lora, merged_state
+from edgebench.methods.memo.lora import add_lora, merge_lora
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.official import from_official, our_name
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig, preset
@@ -91,7 +91,7 @@ def test_adapters_run_and_merge_alike(folder: Path, io: dict[str, Tensor]) -> No
     assert_equal_logits(network, io, expected)
 
     merged = MemoNetwork(network.config).eval()
-    merged.load_state_dict(merged_state(network))
+    merged.load_state_dict(merge_lora(network.state_dict()))
     assert_equal_logits(merged, io, expected)
 
 

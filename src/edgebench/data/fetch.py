@@ -20,13 +20,11 @@ from edgebench.data.adapters.listing import walk_files
 from edgebench.data.checks import VerifiedIndex, file_fault, header_fault
 from edgebench.data.download import UnavailableError, download, open_session
 from edgebench.data.images import IMAGE_SUFFIXES
-from edgebench.data.manifest import ManifestEntry, read_manifest, scan_folder, write_manifest
+from edgebench.data.manifest import ManifestEntry
 from edgebench.data.scenes import DRAWN, draw_dataset
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import digest, read_json
 from edgebench.progress import track
-
-__all__ = ["FetchReport", "ManifestEntry", "fetch", "read_manifest", "scan_folder", "write_manifest"]
 
 QUARANTINE = ".quarantine"
 PARTS = ".parts"

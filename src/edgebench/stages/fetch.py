@@ -16,7 +16,7 @@ def fetch(spec: RunSpec) -> dict[str, Any]:
         EdgebenchError: the terms are not accepted yet, or files are missing or damaged at every mirror.
     """
     from edgebench.data.fetch import fetch as fetch_files
-    from edgebench.data.fetch import read_manifest
+    from edgebench.data.manifest import read_manifest
 
     definition = spec.content["dataset"]
     name = definition["name"]

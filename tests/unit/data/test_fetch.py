@@ -22,8 +22,8 @@ from PIL import Image
 from edgebench.data import checks as checks_module
 from edgebench.data import download as download_module
 from edgebench.data.adapters.bsds_mat import write_bsds_annotation
-from edgebench.data.fetch import fetch, part_path, scan_folder
-from edgebench.data.manifest import ManifestEntry
+from edgebench.data.fetch import fetch, part_path
+from edgebench.data.manifest import ManifestEntry, scan_folder
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 
 DEFINITION = {"name": "tiny", "layout": "bsds", "source": {"mirrors": [], "manifest": "tiny.sha256"}}

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.methods.memo.lora import ADAPTER, add_lora, merged_state
+from edgebench.methods.memo.lora import ADAPTER, add_lora, merge_lora
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.predictor import Prediction, Predictor, pad_symmetric, random_priority
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
 from edgebench.methods.memo.reveal import RevealSettings, reveal
-from edgebench.methods.memo.weights import load_dino, load_network, save_network, weight_metadata
+from edgebench.methods.memo.weights import load_network, weight_metadata
 
 torch.set_num_threads(1)
 CONFIG = NetworkConfig(4, (8, 16), 1, 4, DinoConfig(24, 1, 2, registers=0, size=(28, 28)))
@@ -110,16 +110,6 @@ def test_bf16_stays_close(network: MemoNetwork) -> None:
     assert 0 < np.abs(full.probability - half.probability).max() < 0.1
 
 
-def test_frames_are_cropped_and_end_in_the_result(network: MemoNetwork) -> None:
-    frames: list[tuple[str, int, np.ndarray, np.ndarray]] = []
-    predictor = Predictor(network, RevealSettings("topk", 3))
-    prediction = predictor.predict(images((20, 30)), ["a"], lambda *frame: frames.append(frame))[0]
-    assert [(name, step) for name, step, _, _ in frames] == [("a", 0), ("a", 1), ("a", 2)]
-    assert frames[0][2].shape == (20, 30)
-    np.testing.assert_array_equal(frames[-1][2], prediction.edges)
-    np.testing.assert_array_equal(frames[-1][3], prediction.probability)
-
-
 def test_broken_weights_are_told(network: MemoNetwork) -> None:
     with torch.no_grad():
         network.unet.conv_out.bias.fill_(torch.nan)
@@ -130,7 +120,7 @@ def test_broken_weights_are_told(network: MemoNetwork) -> None:
 
 
 def test_weights_return_the_same_network(network: MemoNetwork, tmp_path: Path) -> None:
-    save_network(network, tmp_path / "weights.safetensors")
+    save_file(network.state_dict(), tmp_path / "weights.safetensors", metadata=weight_metadata(network.config))
     loaded = load_network(tmp_path / "weights.safetensors")
     assert loaded.config == network.config
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
@@ -155,39 +145,7 @@ def test_weights_of_another_model_are_told(network: MemoNetwork, tmp_path: Path)
         load_network(path)
 
 
-def test_dino_weights_of_the_original_repository(network: MemoNetwork, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    source = MemoNetwork(CONFIG)
-    assert source.dino is not None
-    assert network.dino is not None
-    names = {  # names of facebookresearch/dinov2
-        "embeddings.position_embeddings": "pos_embed",
-        "embeddings.patch_embeddings.projection": "patch_embed.proj",
-        "embeddings.": "",
-        "encoder.layer.0.attention": "blocks.0.attn",
-        "encoder.layer.0.layer_scale1.lambda1": "blocks.0.ls1.gamma",
-        "encoder.layer.0.layer_scale2.lambda1": "blocks.0.ls2.gamma",
-        "encoder.layer.": "blocks.",
-        "layernorm.": "norm.",
-    }
-    state = {}
-    for name, value in source.dino.model.state_dict().items():
-        prefix = next(prefix for prefix in names if name.startswith(prefix))
-        state[names[prefix] + name[len(prefix) :]] = value
-    torch.save(state, tmp_path / "dino.pth")
-    load_dino(network, tmp_path / "dino.pth")
-    for name, value in source.dino.state_dict().items():
-        assert torch.equal(network.dino.state_dict()[name], value)
-
-    (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(DataError, match="not a readable PyTorch file"):
-        load_dino(network, tmp_path / "text.pth")
-    torch.save({"head.bias": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match=r"head\.bias"):
-        load_dino(network, tmp_path / "other.pth")
-
-
-def test_adapters_start_silent_and_merge(network: MemoNetwork, tmp_path: Path) -> None:
+def test_adapters_start_silent_and_merge(network: MemoNetwork) -> None:
     picture = images((32, 32))
     before = Predictor(network, RevealSettings("locmax", 1)).predict(picture, ["a"])[0]
     add_lora(network, rank=2)
@@ -198,10 +156,10 @@ def test_adapters_start_silent_and_merge(network: MemoNetwork, tmp_path: Path) -
             if f"lora_B.{ADAPTER}" in name:
                 parameter.normal_(std=0.1)
     adapted = Predictor(network, RevealSettings("locmax", 1)).predict(picture, ["a"])[0]
+    state = merge_lora(network.state_dict())
+    assert not [name for name in state if "lora" in name]
     plain = MemoNetwork(CONFIG)
-    plain.load_state_dict(merged_state(network))
+    plain.load_state_dict(state)
     merged = Predictor(plain, RevealSettings("locmax", 1)).predict(picture, ["a"])[0]
     assert np.abs(adapted.probability - before.probability).max() > 1e-3
     np.testing.assert_allclose(merged.probability, adapted.probability, atol=1e-5)
-    save_network(plain, tmp_path / "merged.safetensors")
-    assert not [name for name in load_file(tmp_path / "merged.safetensors") if "lora" in name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgebench.methods.sam.edges import edges_from_masks, mask_edges, polish_masks, prune, trace_segments
+from edgebench.methods.sam.edges import edges_from_masks, mask_edges, polish_masks, prune
 from edgebench.methods.sam.proposals import classical_masks, synthesise_edges
 
 
@@ -47,20 +47,6 @@ def test_specks_go() -> None:
     assert kept.sum() == 8
     assert not kept[:, 1].any()
     assert not prune(np.zeros((4, 4), dtype=bool)).any()
-
-
-def test_segments_part_at_junctions() -> None:
-    edges = np.zeros((15, 15), dtype=bool)
-    edges[7, 1:14] = True
-    edges[1:7, 7] = True
-    segments = trace_segments(edges)
-    assert segments[7, 7] == 0
-    assert len({segments[7, 2], segments[7, 12], segments[2, 7]} - {0}) == 3
-    assert segments.max() == 3
-    ring = np.zeros((9, 9), dtype=bool)
-    ring[1, 2:7] = ring[7, 2:7] = ring[2:7, 1] = ring[2:7, 7] = True
-    assert set(np.unique(trace_segments(ring)[ring])) == {1}
-    assert not trace_segments(np.zeros((4, 4), dtype=bool)).any()
 
 
 def test_proposals_find_a_plain_object() -> None:

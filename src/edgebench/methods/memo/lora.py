@@ -50,8 +50,3 @@ def merge_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             value = (value.float() + change).to(value.dtype)
         merged[f"{layer}.{parameter}"] = value
     return merged
-
-
-def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """The state dict of `network` with its adapters, if it has any, merged into plain weights."""
-    return merge_lora(network.state_dict())

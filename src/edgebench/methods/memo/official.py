@@ -1,4 +1,4 @@
-"""Names of the authors' weights and ours."""
+"""Names of the authors' weights and ours, by which the tests compare the two programs."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,13 +15,10 @@ from torch import Tensor
 
 from edgebench.errors import ConfigError, EdgebenchError
 from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.reveal import Denoise, OnStep, RevealSettings, reveal
+from edgebench.methods.memo.reveal import Denoise, RevealSettings, reveal
 
 PADDING = 32
 """Images are padded to a multiple of this, as by the authors."""
-
-Frame = Callable[[str, int, NDArray[np.uint8], NDArray[np.float32]], None]
-"""Called with an image's name, the step, its tokens (H, W) and its edge probabilities so far (H, W)."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +98,12 @@ class Predictor:
         self._black_features: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
-    def predict(
-        self, images: Sequence[NDArray[np.uint8]], names: Sequence[str], on_step: Frame | None = None
-    ) -> list[Prediction]:
+    def predict(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[Prediction]:
         """Edge maps of `images`, in their order.
 
         Args:
             images: uint8 (H, W, 3) RGB each, of any sizes.
             names: One per image; they seed the random reveal and appear in error messages.
-            on_step: Called for every image after every step.
 
         Raises:
             EdgebenchError: the network answered with something that is not a number.
@@ -125,7 +119,7 @@ class Predictor:
                 batch = members[start : start + self.batch_size]
                 sizes = [images[index].shape[:2] for index in batch]
                 predictions = self._predict_batch(
-                    [padded[index] for index in batch], [names[index] for index in batch], sizes, on_step
+                    [padded[index] for index in batch], [names[index] for index in batch], sizes
                 )
                 result.update(zip(batch, predictions, strict=True))
         return [result[index] for index in range(len(images))]
@@ -135,7 +129,6 @@ class Predictor:
         padded: list[NDArray[np.uint8]],
         names: list[str],
         sizes: list[tuple[int, ...]],
-        on_step: Frame | None,
     ) -> list[Prediction]:
         """Predict images of one padded size; `sizes` are the sizes before padding."""
         stacked = torch.from_numpy(np.stack(padded)).to(self.device)
@@ -152,7 +145,6 @@ class Predictor:
                 self.settings,
                 self.device,
                 priority,
-                None if on_step is None else _per_image(on_step, names, sizes),
             )
         probability, edges = revealed.probability.cpu().numpy(), revealed.edges.cpu().numpy()
         predictions = []
@@ -208,14 +200,3 @@ class Predictor:
             assert features is not None
             self._black_features[size] = features
         return self._black_features[size]
-
-
-def _per_image(on_step: Frame, names: list[str], sizes: list[tuple[int, ...]]) -> OnStep:
-    """Hand the steps of a batch to `on_step` image by image, padding cut off."""
-
-    def call(step: int, tokens: Tensor, probability: Tensor) -> None:
-        states, values = tokens.to(torch.uint8).cpu().numpy(), probability.cpu().numpy()
-        for index, (name, (rows, columns)) in enumerate(zip(names, sizes, strict=True)):
-            on_step(name, step, states[index, :rows, :columns], values[index, :rows, :columns])
-
-    return call

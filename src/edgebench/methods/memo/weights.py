@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgebench.errors import ConfigError, DataError
-from edgebench.files import atomic_path
 from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.official import from_official
 from edgebench.methods.memo.presets import NetworkConfig
 
 METHOD = "memo"
@@ -25,13 +21,6 @@ _SHOWN = 3
 def weight_metadata(config: NetworkConfig) -> dict[str, str]:
     """What a weight file says about itself."""
     return {"method": METHOD, "config": json.dumps(config.to_dict())}
-
-
-def save_network(network: MemoNetwork, path: str | Path) -> None:
-    """Write the weights and the configuration of `network`, atomically."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=weight_metadata(network.config))
 
 
 def load_network(path: str | Path) -> MemoNetwork:
@@ -61,29 +50,6 @@ def load_network(path: str | Path) -> MemoNetwork:
     network = MemoNetwork(config)
     load_strictly(network, state, path)
     return network.eval()
-
-
-def load_dino(network: MemoNetwork, path: str | Path) -> None:
-    """Fill the image encoder from a DINOv2 file of facebookresearch, such as dinov2_vitb14_reg4_pretrain.pth.
-
-    Raises:
-        ConfigError: the network has no image encoder.
-        DataError: the file is missing or damaged, or holds a DINOv2 of another size.
-    """
-    path = Path(path)
-    if network.dino is None:
-        raise ConfigError(f"{path}: this MEMO preset has no DINOv2 to fill; leave the DINOv2 weights out.")
-    if not path.is_file():
-        raise DataError(f"{path}: no such DINOv2 file. Fetch it from facebookresearch/dinov2, or give another file.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: not a readable PyTorch file ({error}). Fetch it again.") from error
-    try:
-        renamed = from_official({f"dino.{name}": value for name, value in state.items()})
-    except KeyError as error:
-        raise DataError(f"{path}: {error} is not a parameter of DINOv2. Give a DINOv2 backbone file.") from error
-    load_strictly(network.dino, {name.removeprefix("dino."): value for name, value in renamed.items()}, path)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:

@@ -1,7 +1,7 @@
 """From segment masks to an edge map of one-pixel lines, as MEMO's training data are made.
 
 Follows the authors' code: masks are made disjoint and their small gaps closed, each leaves its inner border,
-the borders are joined, thinned, and freed of specks.
+the borders are joined, thinned, and freed of small components.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from skimage.morphology import dilation, disk, thin
 
 GAP = 2
 SMALLEST_COMPONENT = 8
-_SQUARE = np.ones((3, 3), dtype=np.uint8)
 
 Mask = NDArray[np.bool_]
 
@@ -64,21 +63,6 @@ def prune(edges: Mask, smallest: int = SMALLEST_COMPONENT) -> Mask:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return sizes[labels] >= smallest
-
-
-def trace_segments(edges: Mask) -> NDArray[np.int32]:
-    """Number the segments of thin lines (H, W) from 1; 0 elsewhere.
-
-    A segment is a run of edge pixels between junctions (three or more 8-neighbours), line ends, or around a
-    closed curve; runs of a single pixel are none. Junctions belong to no segment.
-    """
-    neighbours = ndimage.convolve(edges.astype(np.uint8), _SQUARE, mode="constant") - 1
-    runs = label(edges & (neighbours <= 2), connectivity=2)
-    sizes = np.bincount(runs.ravel())
-    kept = sizes > 1
-    kept[0] = False
-    numbers = np.where(kept, np.cumsum(kept), 0)
-    return numbers[runs].astype(np.int32)
 
 
 def edges_from_masks(masks: NDArray[np.bool_]) -> Mask:

@@ -8,7 +8,7 @@ from edgebench.plan.settings import BY_SCALE, Predict, Settings
 
 
 class MaskEdges(Predict):
-    """Edge maps from mask proposals: polish, outline, thin, trace (MEMO's pre-training data).
+    """Edge maps from mask proposals: polish, outline, thin, prune (MEMO's pre-training data).
 
     Attributes:
         generator: What proposes the masks. `felzenszwalb` is a classical segmenter that needs no weights.
