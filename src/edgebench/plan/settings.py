@@ -1,8 +1,8 @@
 """What a run can be told: the fields that all stages and methods share.
 
 Each method describes its own settings in `edgebench.plan.methods`, one file per method. A field marked
-`ByScale` may be changed by a scale; every other field belongs to the science and only recipes, experiments
-and the command line may set it. A field marked `Step` names another run of the recipe.
+`BY_SCALE` may be changed by a scale; every other field belongs to the science and only recipes, experiments
+and the command line may set it. A field marked `Role` names another run of the recipe.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class _Marker:
 
 
 BY_SCALE = _Marker("may be changed by a scale")
-STEP = _Marker("names a run of the recipe")
+ROLE = _Marker("names a run of the recipe")
 
-Step = Annotated[str, STEP]
+Role = Annotated[str, ROLE]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], BY_SCALE]
@@ -57,9 +57,12 @@ class Resources(Strict):
 class Settings(Strict):
     """Fields of every run.
 
-    Class attributes:
+    Attributes:
         VERSION: Raised by hand when the results of this stage and method change; part of the identity.
         RANDOM: Whether the seed matters; runs without randomness are shared between seeds.
+        split: Part of the data set.
+        limit: Number of images, the first in ASCII order of their ids; null takes all.
+        resources: What the run asks of a machine; no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
@@ -84,8 +87,8 @@ class Train(Settings):
         start: Training run to start from.
         labels: Predict run whose maps are the labels; without it the data set's own annotations.
         steps: Optimiser steps.
-        batch: Samples per step over all GPUs, before accumulation.
-        accumulate: Batches added up per optimiser step.
+        batch: Samples of one micro-batch.
+        accumulate: Micro-batches averaged for one optimiser step, shared among all GPUs.
         ema_decay: Decay of the averaged weights; null trains without them.
         ema_start: Optimiser step at which averaging starts.
         gradient_clip: Largest norm of the gradient; null does not clip.
@@ -94,8 +97,8 @@ class Train(Settings):
     RANDOM: ClassVar[bool] = True
 
     stage: Literal["train"]
-    start: Step | None = None
-    labels: Step | None = None
+    start: Role | None = None
+    labels: Role | None = None
     steps: Annotated[PositiveInt, BY_SCALE]
     batch: Annotated[PositiveInt, BY_SCALE] = 8
     accumulate: Annotated[PositiveInt, BY_SCALE] = 1
@@ -112,11 +115,7 @@ class Train(Settings):
 
 
 class Predict(Settings):
-    """Fields of every predict run.
-
-    Attributes:
-        weights: Training run whose weights are used.
-    """
+    """Fields of every predict run."""
 
     stage: Literal["predict"]
     split: str = "test"
@@ -126,7 +125,7 @@ class Evaluate(Settings):
     """Scores of one predict run under one protocol."""
 
     stage: Literal["evaluate"] = "evaluate"
-    predictions: Step
+    predictions: Role
     split: str = "test"
 
 
@@ -139,16 +138,16 @@ def fields_by_scale(model: type[Settings]) -> set[str]:
     return {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)}
 
 
-def step_fields(model: type[Settings]) -> set[str]:
+def role_fields(model: type[Settings]) -> set[str]:
     """Names of the fields whose value names another run of the recipe."""
 
-    def has_step(annotation: Any) -> bool:
-        if _marked(list(getattr(annotation, "__metadata__", ())), STEP):
+    def names_role(annotation: Any) -> bool:
+        if _marked(list(getattr(annotation, "__metadata__", ())), ROLE):
             return True
-        return any(has_step(each) for each in getattr(annotation, "__args__", ()))
+        return any(names_role(each) for each in getattr(annotation, "__args__", ()))
 
     return {
         name
         for name, field in model.model_fields.items()
-        if _marked(field.metadata, STEP) or has_step(field.annotation)
+        if _marked(field.metadata, ROLE) or names_role(field.annotation)
     }

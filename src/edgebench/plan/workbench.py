@@ -17,8 +17,8 @@ from edgebench.plan.methods import settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
-from edgebench.plan.runs import Run
-from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, step_fields
+from edgebench.plan.runs import EVALUATE_VERSION, Run
+from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, role_fields
 from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
@@ -26,7 +26,6 @@ Definition = TypeVar("Definition", bound=Strict)
 
 COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
 PREDICT_COLUMNS = ["seconds_per_image"]
-EVALUATE_VERSION = {"edges": 1, "crispness": 1}
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
 
@@ -376,7 +375,7 @@ class _Builder:
     def _make(self, role: str, settings: Settings) -> Run:
         dataset, split = self.scale.stand_in(settings.dataset, settings.split)
         self._check_split(role, dataset, split)
-        references = step_fields(type(settings))
+        references = role_fields(type(settings))
         inputs = {"dataset": self.bench.fetch_run(dataset)}
         for name in sorted(references):
             other = getattr(settings, name)

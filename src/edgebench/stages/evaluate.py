@@ -8,10 +8,9 @@ from typing import Any
 
 from edgebench.errors import DataError
 from edgebench.files import atomic_path, write_json
+from edgebench.plan.runs import EVALUATE_VERSION
 from edgebench.stages.inputs import map_file, open_input
 from edgebench.stages.spec import RunSpec
-
-CRISPNESS_VERSION = 1
 
 
 def evaluate(spec: RunSpec) -> dict[str, Any]:
@@ -25,7 +24,8 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
     """
     protocol = spec.content["protocol"]
     score = {"edges": _edges, "crispness": _crispness}[protocol["method"]]
-    columns, scores, version, count = score(spec, protocol)
+    columns, scores, count = score(spec, protocol)
+    version = EVALUATE_VERSION[protocol["method"]]
     write_json(
         spec.folder / "scores.json",
         {"columns": columns, "scores": scores, "protocol": protocol, "n_images": count, "version": version},
@@ -33,10 +33,9 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
     return {"n_images": count, "columns": columns, "metric_version": version}
 
 
-def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int, int]:
+def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
     from edgebench.data.edge_maps import read_edge_map
     from edgebench.stages.evaluate_edges import (
-        VERSION,
         DollarNms,
         EdgeItem,
         EdgeProtocol,
@@ -75,10 +74,10 @@ def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
         f"{prefix}_ois": scores["ois"]["f"],
         f"{prefix}_ap": scores["ap"]["value"],
     }
-    return columns, scores, VERSION, len(evaluation.ids)
+    return columns, scores, len(evaluation.ids)
 
 
-def _crispness(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int, int]:
+def _crispness(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
     import numpy as np
 
     from edgebench.data.edge_maps import read_edge_map
@@ -97,4 +96,4 @@ def _crispness(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float
         columns: dict[str, Any] = {"ids": np.array(dataset.ids), name: values}
         np.savez_compressed(path, **columns)
     mean = float(values.mean())
-    return {name: mean}, {name: {"value": mean}}, CRISPNESS_VERSION, len(dataset.ids)
+    return {name: mean}, {name: {"value": mean}}, len(dataset.ids)

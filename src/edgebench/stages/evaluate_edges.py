@@ -21,9 +21,8 @@ from edgebench.data.edge_maps import pair_folders, read_boundaries, read_edge_ma
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import atomic_path, write_json
 from edgebench.metrics.edges import ImageCounts, average_crispness, count_image, dollar_nms, edge_scores
+from edgebench.plan.runs import EVALUATE_VERSION
 from edgebench.progress import track
-
-VERSION = 1  # raised by hand whenever a score changes
 
 LARGEST_DISTANCE = 0.1  # beyond it nearly everything could be matched with everything
 
@@ -81,7 +80,6 @@ def edge_protocol(
     nms: Nms | None = None,
     max_distance: float = 0.0075,
     thresholds: int = 99,
-    nms_parameters: DollarNms | None = None,
 ) -> EdgeProtocol:
     """The protocol of that name, with its usual suppression unless `nms` says otherwise.
 
@@ -90,7 +88,6 @@ def edge_protocol(
         nms: `dollar`, `none`, or None for the protocol's own: `dollar` for seval, `none` for ceval.
         max_distance: Fraction of the diagonal; 0.0075 for BSDS500, 0.011 for NYUD.
         thresholds: Number of thresholds, 99 in the benchmark.
-        nms_parameters: Parameters of `dollar` that differ from the default.
 
     Raises:
         ConfigError: a value is not one of those above.
@@ -107,7 +104,7 @@ def edge_protocol(
     if thresholds < 1:
         raise ConfigError(f"thresholds: at least 1 is needed, not {thresholds}.")
     suppressed = nms == "dollar" or (nms is None and name == "seval")
-    return EdgeProtocol(name, (nms_parameters or DollarNms()) if suppressed else None, max_distance, thresholds)
+    return EdgeProtocol(name, DollarNms() if suppressed else None, max_distance, thresholds)
 
 
 class EdgeItem(NamedTuple):
@@ -167,7 +164,6 @@ def evaluate_folders(
     max_distance: float = 0.0075,
     thresholds: int = 99,
     jobs: int = 1,
-    nms_parameters: DollarNms | None = None,
 ) -> EdgeEvaluation:
     """Evaluate a folder of edge maps against a folder of annotations.
 
@@ -179,13 +175,12 @@ def evaluate_folders(
         max_distance: Largest distance of a pair, as a fraction of the diagonal.
         thresholds: Number of thresholds.
         jobs: Processes; the result does not depend on it.
-        nms_parameters: Parameters of `dollar` that differ from the default.
 
     Raises:
         DataError: a folder or a file is missing or damaged, the sets of images or their sizes differ.
         ConfigError: an option is out of range.
     """
-    settings = edge_protocol(protocol, nms, max_distance, thresholds, nms_parameters)
+    settings = edge_protocol(protocol, nms, max_distance, thresholds)
     items = [
         EdgeItem(
             pair.id,
@@ -199,16 +194,13 @@ def evaluate_folders(
     return evaluate_items(items, settings, jobs)
 
 
-def evaluate_items(
-    items: Iterable[EdgeItem], protocol: EdgeProtocol, jobs: int = 1, total: int | None = None
-) -> EdgeEvaluation:
+def evaluate_items(items: Iterable[EdgeItem], protocol: EdgeProtocol, jobs: int = 1) -> EdgeEvaluation:
     """Evaluate images that are read one at a time, in the order given.
 
     Args:
         items: What to evaluate.
         protocol: How.
         jobs: Processes; with 1 everything happens in this one. At most `2 * jobs` images are under way.
-        total: Number of items, for the progress bar when `items` has no length.
 
     Raises:
         DataError: there is no item, a map and its annotations differ in size, or a reader raised it.
@@ -217,8 +209,7 @@ def evaluate_items(
     """
     if jobs < 1:
         raise ConfigError(f"jobs: at least 1 is needed, not {jobs}.")
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    total = len(items) if isinstance(items, Sized) else None
     results = _in_processes(items, protocol, jobs) if jobs > 1 else (_evaluate(item, protocol) for item in items)
     ids, counts, crispness = [], [], []
     for key, image_counts, ac in track(results, f"Evaluating ({protocol.name})", total=total):
@@ -257,7 +248,7 @@ def write_scores(path: str | Path, evaluation: EdgeEvaluation) -> None:
             **evaluation.scores(),
             "n_images": len(evaluation.ids),
             **evaluation.protocol.record(),
-            "version": VERSION,
+            "version": EVALUATE_VERSION["edges"],
         },
     )
 

@@ -11,7 +11,6 @@ from PIL import Image
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.metrics.edges import average_crispness, count_image, dollar_nms, edge_scores
 from edgebench.stages.evaluate_edges import (
-    DollarNms,
     EdgeItem,
     edge_protocol,
     evaluate_folders,
@@ -82,13 +81,13 @@ def test_more_processes_give_the_same_files(folders, tmp_path):
 
 def test_files_hold_what_the_scores_need(folders, tmp_path):
     maps, truth = folders
-    evaluation = evaluate_folders(maps, truth, "seval", thresholds=9, nms_parameters=DollarNms(radius=2))
+    evaluation = evaluate_folders(maps, truth, "seval", thresholds=9)
     write_scores(tmp_path / "scores.json", evaluation)
     write_counts(tmp_path / "counts.npz", evaluation)
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["n_images"] == 3
     assert scores["protocol"] == "seval"
-    assert scores["nms"] == {"name": "dollar", "radius": 2, "border": 5, "multiplier": 1.01, "smoothing": 1}
+    assert scores["nms"] == {"name": "dollar", "radius": 1, "border": 5, "multiplier": 1.01, "smoothing": 1}
     assert (scores["thin"], scores["max_distance"], scores["thresholds"]) == (True, 0.0075, 9)
     assert scores["version"] == 1
     assert scores["ac"]["value"] == pytest.approx(evaluation.ac.mean())

@@ -13,8 +13,8 @@ from edgebench.plan.settings import (
     PositiveInt,
     Precision,
     Predict,
+    Role,
     Settings,
-    Step,
     Train,
 )
 
@@ -78,7 +78,7 @@ class MemoPredict(Predict):
     RANDOM: ClassVar[bool] = True
 
     method: Literal["memo"]
-    weights: Step
+    weights: Role
     reveal: Literal["locmax", "topk", "random"] = "locmax"
     steps: PositiveInt | Literal["full"] = 10
     guidance: Annotated[float, Field(ge=1)] = 1.4
