@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -38,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         # Only what concerns the file being written is ours to explain; the body's own errors pass.
-        if error.filename is None or str(error.filename).startswith(str(path.parent)) or error.errno == 28:
+        if error.filename is None or str(error.filename).startswith(str(path.parent)) or error.errno == errno.ENOSPC:
             raise EdgebenchError(
                 f"{path}: could not be written ({error.strerror}). Nothing was left half written. "
                 f"Free some space or choose another folder, then run the same command again."

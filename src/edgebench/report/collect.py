@@ -26,7 +26,7 @@ class TableSpec:
     columns: list[str]
     rows: list[dict[str, Any]]
     seeds: list[int]
-    stand_ins: dict[str, Any] = field(default_factory=dict)
+    stand_ins: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     claims: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class SeedRun:
         seed: Seed of the chain of runs.
         predict: Folder of the predict run.
         record: Its `run.json`.
-        dataset: `folder`, `layout`, `split`, `limit` of the data predicted on, or None.
+        dataset: `folder`, `layout`, `split`, `images`, `limit` of the data predicted on, or None.
         evaluations: By protocol.
     """
 
@@ -205,7 +205,10 @@ def _seed_run(run: Mapping[str, Any], row: str, spec: TableSpec, root: Path) -> 
                     f"and {each.folder}. Give the protocols different column names."
                 )
             source[column] = each
-    return SeedRun(int(run["seed"]), root / run["predict"], record, run.get("dataset"), evaluations)
+    dataset = run.get("dataset")
+    if dataset:
+        dataset = {**dataset, "folder": root / dataset["folder"]}
+    return SeedRun(int(run["seed"]), root / run["predict"], record, dataset, evaluations)
 
 
 def _evaluation(name: str, folder: Path, root: Path, needed_by: str) -> Evaluation:

@@ -62,7 +62,7 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
         collected = collect(spec_path, root)
-        figure = draw[name](collected, Path(root))
+        figure = draw[name](collected)
         paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
         for path in paths:
             metadata: dict[str, Any] = {"Date": None, "Creator": None}
@@ -87,7 +87,7 @@ def _colour(index: int) -> str:
 # Precision against recall ----------------------------------------------------------------------------
 
 
-def precision_recall(collected: Collected, root: Path) -> Figure:
+def precision_recall(collected: Collected) -> Figure:
     """Precision against recall of all rows, one panel per protocol; counts are added over seeds.
 
     Raises:
@@ -157,7 +157,7 @@ def choose_ids(ids: Sequence[str], count: int = GRID_IMAGES) -> list[str]:
     return [ordered[k] for k in at]
 
 
-def image_grid(collected: Collected, root: Path) -> Figure:
+def image_grid(collected: Collected) -> Figure:
     """Input, mean of the annotators, and each row's map (first seed) for a few images; dark is edge.
 
     Raises:
@@ -170,7 +170,7 @@ def image_grid(collected: Collected, root: Path) -> Figure:
         raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
     where = rows[0].runs[0].dataset or {}
     rows = [row for row in rows if row.runs[0].dataset == where]
-    dataset = open_dataset(where["layout"], root / where["folder"], where["split"])
+    dataset = open_dataset(where["layout"], where["folder"], where["split"])
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
         raise DataError(
@@ -235,7 +235,7 @@ def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequenc
 # Quality against time --------------------------------------------------------------------------------
 
 
-def quality_against_time(collected: Collected, root: Path) -> Figure:
+def quality_against_time(collected: Collected) -> Figure:
     """Crispness and F against seconds per image, with 95 % bootstrap intervals over images.
 
     F is CEval ODS when it was measured, because crisp maps are what the time is spent on; otherwise the first

@@ -172,7 +172,7 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
 # Words that every format prints ----------------------------------------------------------------------
 
 _PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
-_ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS", "miou": "mIoU", "iou": "IoU"}
+_ACRONYMS = {"seval": "SEval", "ceval": "CEval"}
 
 
 def column_title(column: str) -> str:
@@ -232,10 +232,7 @@ def facts(table: Table) -> list[tuple[str, str]]:
 def _data(spec: TableSpec) -> str:
     if not spec.stand_ins:
         return "the data sets of the paper"
-    return ", ".join(
-        f"{other if isinstance(other, str) else other['dataset']} stands in for {dataset}"
-        for dataset, other in spec.stand_ins.items()
-    )
+    return ", ".join(f"{other} stands in for {dataset}" for dataset, other in spec.stand_ins.items())
 
 
 def protocols(table: Table) -> list[str]:

@@ -95,7 +95,7 @@ def _difference(cell: Cell) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """The table for a README or an issue; published numbers in a column of their own."""
+    """The table for a README or a discussion; published numbers in a column of their own."""
     spec = table.spec
     head = ["Method"]
     for column in spec.columns:

@@ -32,6 +32,8 @@ def predict(spec: RunSpec) -> dict[str, Any]:
     Raises:
         EdgebenchError: an image, the weights or brought maps are missing or damaged.
     """
+    from edgebench.data.images import write_map_png
+
     dataset = open_input(spec)
     make, note = _PREDICTORS[spec.settings["method"]](spec, dataset)
     timing = _Timing(spec.folder / "work" / "seconds.tsv")
@@ -43,18 +45,12 @@ def predict(spec: RunSpec) -> dict[str, Any]:
         maps = make(images, ids)
         timing.add(ids, time.perf_counter() - start)
         for image_id, edges in zip(ids, maps, strict=True):
-            _write(map_file(spec.folder, image_id), edges)
+            write_map_png(map_file(spec.folder, image_id), edges)
     seconds = timing.per_image(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.
     typical = median(seconds.values()) if seconds else None
     return {"n_images": len(dataset.ids), "seconds_per_image": typical, **note}
-
-
-def _write(path: Path, edges: np.ndarray) -> None:
-    from edgebench.data.images import write_map_png
-
-    write_map_png(path, edges)
 
 
 def _batches(dataset: Dataset, size: int) -> Iterator[list[str]]:

@@ -113,12 +113,12 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def machine() -> Map:
-    """Host, processor, cores, and the GPU with its driver when torch is loaded and sees one."""
-    gpu = driver = None
+    """Host, processor, cores, and the GPU with CUDA's version when torch is loaded and sees one."""
+    gpu = cuda = None
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         gpu = torch.cuda.get_device_name(0)
-        driver = torch.version.cuda
+        cuda = torch.version.cuda
     return {
         "host": platform.node(),
         "system": platform.platform(),
@@ -126,7 +126,7 @@ def machine() -> Map:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "gpu": gpu,
-        "cuda": driver,
+        "cuda": cuda,
     }
 
 

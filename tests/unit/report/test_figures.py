@@ -71,7 +71,7 @@ def test_images_are_spread_evenly_and_not_picked() -> None:
 
 
 def test_image_grid_shows_inputs_annotators_and_maps(with_maps: Path, tmp_path: Path) -> None:
-    figure = image_grid(collect(with_maps, tmp_path), tmp_path)
+    figure = image_grid(collect(with_maps, tmp_path))
     grid = np.array(figure.axes).reshape(4, 5)
     titles = [axes.get_title() for axes in grid[0]]
     assert titles == ["Input", "Annotators", "locmax, 10 steps", "topk, 10 steps", "one-shot | 50 %\n<net>"]
@@ -91,22 +91,22 @@ def test_image_grid_without_annotators(with_maps: Path, tmp_path: Path, monkeypa
         raise DataError("no annotators")
 
     monkeypatch.setattr(Drawn, "boundaries", none)
-    figure = image_grid(collect(with_maps, tmp_path), tmp_path)
+    figure = image_grid(collect(with_maps, tmp_path))
     assert len(figure.axes) == 4 * 4
 
 
 def test_image_grid_needs_maps(with_maps: Path, tmp_path: Path) -> None:
     for path in tmp_path.glob("results/runs/predict/topk10-s0/maps/*"):
         path.unlink()
-    with pytest.raises(DataError, match="no image of data"):
-        image_grid(collect(with_maps, tmp_path), tmp_path)
+    with pytest.raises(DataError, match=r"no image of .*data"):
+        image_grid(collect(with_maps, tmp_path))
 
 
 def test_a_damaged_map_is_named(with_maps: Path, tmp_path: Path) -> None:
     path = tmp_path / "results/runs/predict/topk10-s0/maps/img002.png"
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(DataError, match=r"maps/img002\.png: not a readable PNG"):
-        image_grid(collect(with_maps, tmp_path), tmp_path)
+        image_grid(collect(with_maps, tmp_path))
 
 
 def test_curves_pool_the_counts_of_all_seeds(make_table: MakeTable, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_curves_pool_the_counts_of_all_seeds(make_table: MakeTable, tmp_path: Pa
 
 def test_precision_recall_has_a_panel_per_protocol_and_a_point_per_row(make_table: MakeTable, tmp_path: Path) -> None:
     collected = collect(make_table(), tmp_path)
-    figure = precision_recall(collected, tmp_path)
+    figure = precision_recall(collected)
     assert [axes.get_title() for axes in figure.axes] == ["bsds_seval", "bsds_ceval"]
     labels = [line.get_label() for line in figure.axes[0].lines if not str(line.get_label()).startswith("_")]
     assert labels == ["locmax, 10 steps", "topk, 10 steps", "one-shot | 50 % <net>"]
@@ -138,12 +138,12 @@ def test_precision_recall_needs_counts(make_table: MakeTable, tmp_path: Path) ->
     for path in tmp_path.glob("results/runs/*/*/counts.npz"):
         path.unlink()
     with pytest.raises(DataError, match="no curve to draw"):
-        precision_recall(collect(spec, tmp_path), tmp_path)
+        precision_recall(collect(spec, tmp_path))
 
 
 def test_quality_against_time(make_table: MakeTable, tmp_path: Path) -> None:
     collected = collect(make_table(), tmp_path)
-    figure = quality_against_time(collected, tmp_path)
+    figure = quality_against_time(collected)
     assert [axes.get_title() for axes in figure.axes] == ["AC", "CEval ODS"]
     assert {axes.get_xscale() for axes in figure.axes} == {"log"}
     points = [xy(line)[0].tolist() for line in figure.axes[1].lines if len(xy(line)) == 1]
@@ -159,7 +159,7 @@ def test_quality_against_time_needs_times(make_table: MakeTable, tmp_path: Path)
         del content["seconds_per_image"]
         path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="no row has both a time"):
-        quality_against_time(collect(spec, tmp_path), tmp_path)
+        quality_against_time(collect(spec, tmp_path))
 
 
 def test_the_same_runs_give_the_same_bytes(with_maps: Path, tmp_path: Path) -> None:

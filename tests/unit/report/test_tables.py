@@ -83,12 +83,12 @@ def test_incomplete_when_images_or_seeds_are_missing(make_table: MakeTable, tmp_
     content = json.loads(spec.read_text())
     spec.write_text(json.dumps(content | {"seeds": [0, 1]}))
     assert build_table(spec, tmp_path).cells["locmax,10", "ac"].verdict == "incomplete"
-    content["rows"][0]["runs"][0]["dataset"] = {"images": 200, "limit": None}
+    content["rows"][0]["runs"][0]["dataset"] = {"folder": "data", "images": 200, "limit": None}
     spec.write_text(json.dumps(content))
     table = build_table(spec, tmp_path)
     assert table.cells["locmax,10", "ac"].verdict == "incomplete"
     assert table.cells["topk,10", "ac"].verdict == "differs"
-    content["rows"][0]["runs"][0]["dataset"] = {"images": 200, "limit": 30}
+    content["rows"][0]["runs"][0]["dataset"] = {"folder": "data", "images": 200, "limit": 30}
     spec.write_text(json.dumps(content))
     assert build_table(spec, tmp_path).cells["locmax,10", "ac"].verdict == "differs"
 
