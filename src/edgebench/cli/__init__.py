@@ -12,7 +12,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
-    """Run the command line; mistakes that people can put right are told without a traceback."""
+    """Run the command line; mistakes that people can put right are reported without a traceback."""
     from edgebench.cli.app import app
 
     try:

@@ -22,7 +22,7 @@ def fetch(
     jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 4,
     root: Root = Path("."),
 ) -> None:
-    """Bring a data set and check every file: size, SHA-256 and image header.
+    """Fetch a data set and check every file: size, SHA-256 and image header.
 
     It lands where the workflow looks for it, so that `snakemake` does not fetch it again. Interrupted, it
     goes on where it stood; damaged files are set aside and tried from the next mirror.

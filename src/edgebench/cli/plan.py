@@ -9,6 +9,7 @@ import typer
 
 from edgebench.cli.options import Root, Set, workbench
 from edgebench.errors import ConfigError, nearest
+from edgebench.files import read_json
 from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 
@@ -33,15 +34,13 @@ def plan(
 
         edgebench plan memo/main_bsds --scale mini --set finetune.steps=500
     """
-    import json
-
     from rich.console import Console
 
     from edgebench.report.estimate import estimate, render
 
     bench = workbench(root, changes)
     wanted = _runs(bench, scale or bench.config.scale, target)
-    records = [json.loads(path.read_text()) for path in sorted(Path("results/runs").glob("*/*/run.json"))]
+    records = [read_json(path) for path in sorted(Path("results/runs").glob("*/*/run.json"))]
     console = Console()
     console.print(f"[bold]{target or 'All tables'}[/bold] at scale {scale or bench.config.scale}")
     if runs:

@@ -75,7 +75,7 @@ def fetch(
 
     Raises:
         ConfigError: the definition's source is of no known kind.
-        DataError: some files could not be had; the message names the first ones and why.
+        DataError: some files could not be obtained; the message names the first ones and why.
         EdgebenchError: the disk is full.
     """
     destination = Path(destination)
@@ -218,7 +218,7 @@ class _Fetching:
         return report
 
     def _obtain(self, entry: ManifestEntry) -> tuple[str | None, list[str]]:
-        """Where a file came from ("": it was there, None: it could not be had), and what went wrong."""
+        """Where a file came from ("": it was there, None: it could not be obtained), and what went wrong."""
         target = self._destination / entry.path
         if not target.resolve().is_relative_to(self._destination.resolve()):
             raise DataError(f"{target}: a link leads out of {self._destination}. Remove the link.")

@@ -173,6 +173,7 @@ class Experiment(Strict):
     """A table: `config/experiments/PAPER/NAME.yaml`.
 
     Attributes:
+        shows: The printed table that it reproduces.
         recipe: Chain of runs of every row that names no other.
         runs: Changes of the recipe for all rows.
         matrix: Values by dotted key; every combination is a row.
@@ -180,10 +181,13 @@ class Experiment(Strict):
         rows: Rows besides the matrix.
         row: Template of the matrix rows' labels.
         columns: What is shown, in this order.
+        protocol: Protocols by which every row is scored.
         published: Printed row by the key of a matrix row.
         printed_only: Whether printed rows without a reproduction are listed too.
         claims: What the paper concludes, checked on the reproduced numbers.
         figures: Pictures made of the same runs.
+        notes: Sentences that every reader of the table should know.
+        seeds: Seeds of this table, when they are not those of `config/config.yaml`.
     """
 
     title: str
@@ -226,9 +230,12 @@ class Config(Strict):
     Attributes:
         scale: Scale of the targets `all`, `tables`, `figures` and `report`.
         seeds: One chain of runs per seed.
+        accept: Data sets whose terms the person has read and accepts.
         set: Settings laid over everything else, by dotted key (`finetune.steps`).
         mirrors: Own mirrors by data set: a folder or an address, tried before the public ones.
-        gpu_request: How the cluster wants GPUs asked for.
+        gpu_request: How the cluster wants GPUs asked for: `--gpus` or `--gres`.
+        gpu_type: Kind of GPU to ask for with `--gres`, such as `a100`.
+        runtime: How runs are carried out.
     """
 
     scale: Name = "paper"

@@ -30,6 +30,7 @@ class Run:
         seed: Seed, or None where nothing is random.
         settings: Resolved settings without resources and without references to other runs.
         inputs: Runs that this one needs, by the name of the setting that names them.
+        words: Readable words of the label.
         dataset: Definition of the data set.
         protocol: Definition of the protocol of an evaluation.
         resources: What it asks of a machine; no part of the identity.

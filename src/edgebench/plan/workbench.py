@@ -147,7 +147,7 @@ class Workbench:
                 return run
         raise ConfigError(
             f"results/runs/.../{name}: no run of the present definitions has this id; the settings have changed since. "
-            f"`edgebench plan --scale SCALE` lists the runs of today."
+            f"`edgebench plan --scale SCALE` lists the present runs."
         )
 
     def find_table(self, scale: str, name: str) -> Table:
@@ -251,7 +251,7 @@ class Workbench:
         builder = _Builder(self, settings, scale_name, scale, seed, where)
         scored = chain[-1][1].evaluates
         if scored not in settings:
-            raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', which is no run of it.")
+            raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', not one of its runs.")
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
         return SeedRuns(seed, predict, evaluations)
@@ -382,7 +382,7 @@ class _Builder:
             if other is not None:
                 if other not in self.settings:
                     raise ConfigError(
-                        f"{self.where}: '{role}.{name}' is '{other}', which is no run.{nearest(other, self.settings)}"
+                        f"{self.where}: '{role}.{name}' is '{other}', not a run.{nearest(other, self.settings)}"
                     )
                 inputs[name] = self.run(other)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", *references})
@@ -444,7 +444,7 @@ def _all_rows(experiment: Experiment, where: str) -> list[Row]:
     keys = [row.key for row in rows]
     twice = {key for key in keys if keys.count(key) > 1}
     if twice:
-        raise ConfigError(f"{where}: the row keys {sorted(twice)} stand twice.")
+        raise ConfigError(f"{where}: the row keys {sorted(twice)} appear twice.")
     if not rows:
         raise ConfigError(f"{where}: no rows. Give 'matrix' or 'rows'.")
     for key in experiment.published:

@@ -48,16 +48,8 @@ class LabelledBy:
         """(H, W, 3) uint8 RGB."""
         return self.dataset.image(image_id)
 
-    def image_path(self, image_id: str) -> Path:
-        """File of an image."""
-        return self.dataset.image_path(image_id)
-
-    def size(self, image_id: str) -> tuple[int, int]:
-        """(H, W)."""
-        return self.dataset.size(image_id)
-
     def boundaries(self, image_id: str) -> list[np.ndarray]:
-        """One bool (H, W): the map at one half."""
+        """One bool (H, W): where the map is at least one half."""
         from edgebench.data.edge_maps import read_edge_map
 
         return [read_edge_map(map_file(self.maps, image_id)) >= 0.5]

@@ -71,7 +71,7 @@ def _memo(spec: RunSpec) -> Objective:
             load_pretrained_dino(network)
     known = {field.name for field in fields(ObjectiveSettings)}
     chosen = {key: value for key, value in settings.items() if key in known}
-    objective: Any = MemoObjective(network, dataset, ObjectiveSettings(**chosen, labels=settings["annotators"]))
+    objective: Any = MemoObjective(network, dataset, ObjectiveSettings(**chosen))
     return objective
 
 

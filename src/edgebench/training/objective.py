@@ -14,7 +14,7 @@ class Objective(Protocol):
 
     A method may inherit from this class to take over the bodies given here, or supply its own.
 
-    All chance must come from the `rng` and `generator` handed in. Then every sample and every loss is a
+    All randomness must come from the `rng` and `generator` handed in. Then every sample and every loss is a
     function of the seed and a number alone, and a resumed run continues bit for bit. PyTorch's global
     generator (plain `nn.Dropout`) is seeded before every call of `loss`, so it may be used in the model too.
     The weights must be initialised from a seed before the objective is handed to the loop.

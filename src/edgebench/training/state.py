@@ -1,4 +1,4 @@
-"""Everything of a training that changes with its steps, and its way into a checkpoint and back."""
+"""The state of a training: all that changes from step to step, saved to and restored from checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrainingState:
         names = {id(p): name for name, p in objective.model.named_parameters() if p.requires_grad}
         trained = [parameter for group in groups for parameter in group["params"]]
         if any(id(parameter) not in names for parameter in trained):
-            raise ValueError("parameter_groups() holds a tensor that is no trainable parameter of objective.model")
+            raise ValueError("parameter_groups() holds a tensor that is not a trainable parameter of objective.model")
         self.model = objective.model
         self.parameters = {names[id(parameter)]: parameter for parameter in trained}
         self.rates = [settings.learning_rate * group.get("lr_scale", 1.0) for group in groups]

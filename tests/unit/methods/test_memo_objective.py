@@ -69,7 +69,7 @@ def test_a_sample_is_a_function_of_index_and_generator() -> None:
 
 
 def test_one_annotator_is_drawn() -> None:
-    made = objective((16, 16), labels="random", vertical_flip=False, rotate=False)
+    made = objective((16, 16), annotators="random", vertical_flip=False, rotate=False)
     edges = {made.sample(0, np.random.default_rng(seed))["edge"].numpy().tobytes() for seed in range(16)}
     assert len(edges) == 4  # two annotators, mirrored or not
     union = objective((16, 16), vertical_flip=False, rotate=False)
@@ -111,7 +111,7 @@ def test_images_that_do_not_fit_are_named() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mask_ratio": "half"}, {"loss": "dice"}, {"labels": "all"}, {"dino": "yes"}, {"image_drop": 2}],
+    [{"mask_ratio": "half"}, {"loss": "dice"}, {"annotators": "all"}, {"dino": "yes"}, {"image_drop": 2}],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):

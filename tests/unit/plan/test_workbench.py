@@ -185,7 +185,7 @@ class TestMistakes:
             (MAIN, "figures: [precision_recall", "figures: [precison_recall", "'precision_recall'"),
             (MAIN, "memo.ac > oneshot.ac", "mem0.ac > oneshot.ac", "'memo'"),
             (MAIN, 'variant: "C*"', 'variant: "D*"', "C*"),
-            (MAIN, "title:", "title: twice\ntitle:", "stands twice"),
+            (MAIN, "title:", "title: twice\ntitle:", "appears twice"),
             (STEPS, '"locmax,5": {', '"locmax,4": {', "'locmax,5'"),
             ("config/recipes/memo_bsds.yaml", "start: pretrain", "start: pretrian", "'pretrain'"),
             ("config/recipes/memo_bsds.yaml", "method: mask_edges", "method: mask_edge", "'mask_edges'"),

@@ -251,7 +251,7 @@ class TestObjective:
             def parameter_groups(self):
                 return [{"params": [self.model.weight.requires_grad_(False)]}]
 
-        with pytest.raises(ValueError, match="no trainable parameter"):
+        with pytest.raises(ValueError, match="not a trainable parameter"):
             train(Wrong(), settings(), tmp_path)
 
     def test_a_checkpoint_of_another_model_is_refused(self, tmp_path):

@@ -49,7 +49,7 @@ class ObjectiveSettings:
         drop_first: Cut off the first row and column first (BSDS: 481 x 321 becomes 480 x 320).
         vertical_flip: Flip upside down half of the time; left and right always change so.
         rotate: Turn a crop by 90 degrees half of the time.
-        labels: One annotator drawn per sample, or the union of all.
+        annotators: One annotator drawn per sample, or the union of all.
         mask_ratio: Distribution of the masked share; "full" is a network that answers in one pass.
         full_mask_share: Additional probability that a sample is masked completely.
         warm_start_steps: In the first steps everything is masked.
@@ -66,7 +66,7 @@ class ObjectiveSettings:
     drop_first: bool = False
     vertical_flip: bool = True
     rotate: bool = True
-    labels: Literal["random", "union"] = "union"
+    annotators: Literal["random", "union"] = "union"
     mask_ratio: str = "uniform"
     full_mask_share: float = 0.0
     warm_start_steps: int = 0
@@ -79,7 +79,7 @@ class ObjectiveSettings:
         for key, value, known in (
             ("mask_ratio", self.mask_ratio, RATIOS),
             ("loss", self.loss, LOSSES),
-            ("labels", self.labels, ("random", "union")),
+            ("annotators", self.annotators, ("random", "union")),
             ("dino", self.dino, ("frozen", "trainable")),
         ):
             if value not in known:
@@ -137,7 +137,7 @@ class Objective:
         """
         settings = self.settings
         image, annotators = self._load(index)
-        if settings.labels == "union":
+        if settings.annotators == "union":
             edge = np.logical_or.reduce(annotators)
         else:
             edge = annotators[rng.integers(len(annotators))]

@@ -55,7 +55,7 @@ class Predictor:
     """Predicts edge maps with one network and one way of revealing.
 
     The result of an image does not depend on the images that share its batch (up to rounding, and except
-    with compat "official", whose random choices come from torch's global state).
+    with compat "official", whose random choices come from PyTorch's global generator).
     """
 
     def __init__(

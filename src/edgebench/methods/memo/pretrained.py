@@ -35,8 +35,8 @@ def load_pretrained_dino(network: MemoNetwork, source: str | None = None) -> Non
         state = family.from_pretrained(name, use_safetensors=True).state_dict()
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{name}: the DINOv2 weights cannot be had ({str(error).splitlines()[0]}). On a machine with internet type "
-            f"`hf download {name}`, and copy the hub's cache (HF_HOME) here."
+            f"{name}: the DINOv2 weights cannot be obtained ({str(error).splitlines()[0]}). On a machine with internet "
+            f"type `hf download {name}`, and copy the hub's cache (HF_HOME) here."
         ) from error
     # The authors' attention has one projection for query, key and value; transformers splits it.
     for layer in range(size.depth):

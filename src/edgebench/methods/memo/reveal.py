@@ -1,7 +1,7 @@
-"""From all masked to none: which pixels a reveal step writes (MEMO section on inference, and its ablation).
+"""From all masked to none: which pixels a step reveals (MEMO section on inference, and its ablation).
 
 Every step asks the network for logits, takes the most likely class of each masked pixel as its candidate
-value and that class's probability as its confidence, and writes some of them. Nothing is ever masked again.
+value and that class's probability as its confidence, and reveals some of them. Nothing is ever masked again.
 
 - `locmax`: the pixels that no masked 8-neighbour beats in confidence, at most a fifth of the image per step;
 - `topk`: the most confident pixels, as many as the schedule says;
@@ -45,14 +45,14 @@ class RevealSettings:
     """How the edge map is revealed.
 
     Attributes:
-        strategy: Which pixels a step writes.
-        steps: Network rounds, of which the last writes all that remain. "full" goes on until no masked pixel is
+        strategy: Which pixels a step reveals.
+        steps: Network rounds, of which the last reveals all that remain. "full" goes on until no masked pixel is
             left; for topk and random, which follow a schedule, it is the authors' default of 100 rounds.
         compat: Where the authors' three programs differ. `official` (PyTorch): neighbours wrap around at the
             image's borders, and the pixels of a step beyond the cap, as those of `random`, are chosen by
-            torch's global random state. `native` (C++): no wrap, highest confidence first. `edgebench`: as
+            PyTorch's global generator. `native` (C++): no wrap, highest confidence first. `edgebench`: as
             native, and `random` follows a fixed priority per image.
-        confidence_threshold: Locmax writes only pixels whose confidence is above this; 0.5 is no threshold.
+        confidence_threshold: Locmax reveals only pixels whose confidence is above this; 0.5 is no threshold.
         schedule: Pixels per step of topk and random.
 
     Raises:
@@ -86,7 +86,7 @@ class Revealed:
 
     Attributes:
         edges: uint8 (B, H, W), 1 on edges.
-        probability: float32 (B, H, W), of an edge, in the step that wrote the pixel.
+        probability: float32 (B, H, W), of an edge, in the step that revealed the pixel.
         rounds: Steps until each image was finished, length B.
     """
 
@@ -100,7 +100,7 @@ OnStep = Callable[[int, Tensor, Tensor], None]
 
 
 def reveal_counts(pixels: int, steps: int, schedule: str = "uniform") -> list[int]:
-    """Pixels that each of `steps` steps of topk or random writes; they sum to `pixels`.
+    """Pixels that each of `steps` steps of topk or random reveals; they sum to `pixels`.
 
     The rounding is that of the authors' code: `uniform` gives the remainder to the first steps, the others to
     the last.
@@ -146,7 +146,7 @@ def highest(score: Tensor, count: int) -> Tensor:
 
 
 def _drawn_globally(candidates: Tensor, count: int) -> Tensor:
-    """`count` of each sample's candidates at random, drawing from torch's global state as the authors do."""
+    """`count` of each sample's candidates at random, drawing from PyTorch's global generator as the authors do."""
     chosen = torch.zeros_like(candidates).flatten(1)
     for sample, row in enumerate(candidates.flatten(1)):
         positions = row.nonzero()[:, 0]
@@ -173,7 +173,7 @@ def reveal(
         shape: (B, H, W).
         settings: Strategy, steps and where to follow the authors' variants.
         device: Where the state lives.
-        priority: (B, H, W), for strategy random except with compat official: high ones are written first.
+        priority: (B, H, W), for strategy random except with compat official: high ones are revealed first.
         on_step: Called after every step.
     """
     batch, height, width = shape
@@ -191,9 +191,9 @@ def reveal(
     while any(remaining) and step <= last:
         ratio = torch.tensor([left / pixels for left in remaining], dtype=torch.float32, device=device)
         logits = denoise(tokens, ratio, step).float()
-        chances = logits.permute(0, 2, 3, 1).softmax(dim=-1)
+        probabilities = logits.permute(0, 2, 3, 1).softmax(dim=-1)
         masked = tokens == MASK
-        confidence = chances.amax(dim=-1).masked_fill(~masked, -math.inf)
+        confidence = probabilities.amax(dim=-1).masked_fill(~masked, -math.inf)
         rounds = [count + (left > 0) for count, left in zip(rounds, remaining, strict=True)]
         if scheduled is not None:
             chosen = _scheduled_choice(confidence, masked, scheduled[step], settings, priority)
@@ -202,8 +202,8 @@ def reveal(
             chosen, remaining = masked, [0] * batch
         else:
             chosen, remaining = _locmax_choice(confidence, masked, remaining, settings)
-        tokens = torch.where(chosen, chances.argmax(dim=-1), tokens)
-        probability = torch.where(chosen, chances[..., 1], probability)
+        tokens = torch.where(chosen, probabilities.argmax(dim=-1), tokens)
+        probability = torch.where(chosen, probabilities[..., 1], probability)
         if on_step is not None:
             on_step(step, tokens, probability)
         step += 1
@@ -213,7 +213,7 @@ def reveal(
 def _scheduled_choice(
     confidence: Tensor, masked: Tensor, count: int, settings: RevealSettings, priority: Tensor | None
 ) -> Tensor:
-    """What topk or random writes in a step of `count` pixels."""
+    """What topk or random reveals in a step of `count` pixels."""
     if settings.strategy == "topk":
         return highest(confidence, count)
     if settings.compat == "official":
@@ -226,7 +226,7 @@ def _scheduled_choice(
 def _locmax_choice(
     confidence: Tensor, masked: Tensor, remaining: list[int], settings: RevealSettings
 ) -> tuple[Tensor, list[int]]:
-    """What locmax writes in a step, and what is masked after it; waits for the device once."""
+    """What locmax reveals in a step, and what is masked after it; waits for the device once."""
     cap = int(CAP_SHARE * masked[0].numel())
     maxima = local_maxima(confidence, wrap=settings.compat == "official")
     chosen = masked & maxima & (confidence > settings.confidence_threshold)
