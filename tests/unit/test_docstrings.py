@@ -23,7 +23,7 @@ def bases(node: ast.ClassDef) -> list[str]:
 def described(node: ast.ClassDef, method: str) -> bool:
     """Whether a class of edgebench above `node` says what `method` is, so that an override need not."""
     above = [CLASSES[name] for name in bases(node) if name in CLASSES]
-    own = [each for parent in above for each in parent.body if getattr(each, "name", None) == method]
+    own = [each for parent in above for each in public(parent.body) if each.name == method]
     return any(ast.get_docstring(each) for each in own) or any(described(parent, method) for parent in above)
 
 
