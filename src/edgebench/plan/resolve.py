@@ -22,8 +22,8 @@ class Layer:
         where: File (and part of it) for messages.
         content: Settings by role.
         kind: `recipe` may add roles; `scale` may touch only what a scale may change; `row` must not be
-            overruled by a scale; `override` speaks to all recipes at once, so that keys which the method of a
-            run does not have are passed over (`Workbench.check_overrides` finds those that no run has).
+            overruled by a scale; `override` and `every` speak to all runs at once, so that keys which the method
+            of a run does not have are passed over (`Workbench.check_overrides` finds those that no run has).
     """
 
     where: str
@@ -45,12 +45,14 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
     for layer in layers:
         if layer.kind != "recipe":
             _check_roles(layer, set(merged))
-        content = _fitting(layer.content, merged) if layer.kind == "override" else layer.content
+        content = _fitting(layer.content, merged) if layer.kind in ("override", "every") else layer.content
         merged = merge(merged, content)
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in layers:
         if layer.kind == "scale":
-            _check_scale(layer, resolved, layers)
+            _check_scale(layer, resolved)
+        if layer.kind in ("scale", "override"):
+            _check_rows(layer, layers)
     return resolved
 
 
@@ -101,7 +103,7 @@ def _origin(layers: list[Layer], dotted: str) -> str:
     return layers[0].where
 
 
-def _check_scale(scale: Layer, resolved: dict[str, Settings], layers: list[Layer]) -> None:
+def _check_scale(scale: Layer, resolved: dict[str, Settings]) -> None:
     for role, content in scale.content.items():
         allowed = fields_by_scale(type(resolved[role]))
         for key in content:
@@ -110,12 +112,16 @@ def _check_scale(scale: Layer, resolved: dict[str, Settings], layers: list[Layer
                     f"{scale.where}: a scale may not change '{role}.{key}', which belongs to the method."
                     f"{nearest(key, allowed)} Set it in a recipe or an experiment instead."
                 )
+
+
+def _check_rows(above: Layer, layers: list[Layer]) -> None:
+    """No layer above the rows may set what tells them apart: they would all be the same."""
     for layer in layers:
         if layer.kind == "row":
             for dotted in leaves(layer.content):
-                value = lookup(scale.content, dotted)
+                value = lookup(above.content, dotted)
                 if value is not None and value != lookup(layer.content, dotted):
                     raise ConfigError(
-                        f"{layer.where}: sets '{dotted}', but {scale.where} sets it to {value!r} for every row, "
-                        f"so the rows would be the same. Remove it from the scale."
+                        f"{layer.where}: sets '{dotted}', but {above.where} sets it to {value!r} for every row, so the "
+                        f"rows would be the same. Leave it out there."
                     )

@@ -14,8 +14,8 @@ Map = dict[str, Any]
 # Raised by hand when a score changes; methods have a VERSION in their settings instead.
 EVALUATE_VERSION = {"edges": 1, "crispness": 1}
 
-# Parts of a definition that say who made it and where it lies, not what it holds.
-_NOT_CONTENT = {"title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
+# Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
+_NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,19 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
 from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
 from edgebench.plan.merging import merge, nested
-from edgebench.plan.methods import settings_class
+from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
 from edgebench.plan.runs import EVALUATE_VERSION, Run
-from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, role_fields
+from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, fields_by_scale, role_fields
 from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
@@ -44,7 +46,11 @@ class Workbench:
     def __init__(self, root: Path, config: Map | None = None) -> None:
         self.root = root
         path = root / "config" / "config.yaml"
-        self.config = validate(Config, merge(read_yaml(path), config or {}), self._shown(path))
+        given = dict(config or {})
+        # Not merged: a null in `set` removes a key of a recipe, not of `set`.
+        changes = {**read_yaml(path).get("set", {}), **given.pop("set", {})}
+        content = merge(read_yaml(path), given) | {"set": {key: _typed(value) for key, value in changes.items()}}
+        self.config = validate(Config, content, self._shown(path))
         self._plans: dict[str, Plan] = {}
         self._definitions: dict[Path, Strict] = {}
         self._fetches: dict[str, Run] = {}
@@ -82,6 +88,12 @@ class Workbench:
     def scale(self, name: str) -> Scale:
         """The definition of a scale; its recipes and roles are checked to exist."""
         scale = self._load(Scale, "scales", name)
+        known_keys = set[str]().union(*map(fields_by_scale, all_settings().values()))
+        for key in scale.every:
+            if key not in known_keys:
+                raise ConfigError(
+                    f"config/scales/{name}.yaml: every: a scale may not change '{key}'.{nearest(key, known_keys)}"
+                )
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -274,6 +286,7 @@ class Workbench:
             *recipes,
             Layer(where, changes),
             Layer(f"{where}: row '{row.key}'", nested(row.set), "row"),
+            Layer(f"config/scales/{scale_name}.yaml: every", dict.fromkeys(sorted(roles), scale.every), "every"),
             *(Layer(f"config/scales/{scale_name}.yaml", each, "scale") for each in scales),
             Layer("the command line", {r: value for r, value in overrides.items() if r in roles}, "override"),
         ]
@@ -340,6 +353,11 @@ class Workbench:
         return keys
 
 
+def _typed(value: Any) -> Any:
+    """A value of the command line, which hands over numbers and null as text."""
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 @cache
 def _published(path: Path, table: str) -> list[Published]:
     return published_rows(path, table)
@@ -387,12 +405,14 @@ class _Builder:
                 inputs[name] = self.run(other)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", *references})
         content |= {"dataset": dataset, "split": split}
-        every = {key: value for key, value in self.scale.every.items() if key in content}
-        content |= every
         if settings.method == "brought":
-            content["files"] = _folder_digest(self.bench.root, content["folder"], self.where)
+            content["files"] = _folder_digest(content["folder"], self.where)
         if isinstance(settings, Train) and "labels" in inputs:
             self._check_labels(role, content, inputs["labels"])
+        if isinstance(settings, Train) and "start" in inputs:
+            self._check_start(role, content, inputs["start"])
+        if content.get("tune_on"):
+            content["edge_tolerance"] = self.bench.dataset(dataset).edge_tolerance
         return Run(
             stage=settings.stage,
             role=role,
@@ -414,6 +434,13 @@ class _Builder:
                 f"{self.where}: run '{role}' uses split '{split}' of data set '{dataset}'.{nearest(split, known)}"
             )
 
+    def _check_start(self, role: str, content: Map, start: Run) -> None:
+        if content.get("preset") != start.settings.get("preset"):
+            raise ConfigError(
+                f"{self.where}: run '{role}' has preset '{content.get('preset')}', but starts from the weights of "
+                f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
+            )
+
     def _check_labels(self, role: str, content: Map, labels: Run) -> None:
         same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
         if not all(same):
@@ -423,12 +450,11 @@ class _Builder:
             )
 
 
-def _folder_digest(root: Path, folder: str, where: str) -> str:
+def _folder_digest(folder: str, where: str) -> str:
     path = Path(folder).expanduser()
-    path = path if path.is_absolute() else root / path
     if not path.is_dir():
         raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
-    return digest(sorted((p.name, p.stat().st_size) for p in path.iterdir() if p.is_file()), length=16)
+    return digest(sorted((p.name, sha256_file(p)) for p in path.iterdir() if p.is_file()), length=16)
 
 
 def _all_rows(experiment: Experiment, where: str) -> list[Row]:

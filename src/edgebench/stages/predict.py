@@ -49,7 +49,8 @@ def predict(spec: RunSpec) -> dict[str, Any]:
     seconds = timing.per_image(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.
-    typical = median(seconds.values()) if seconds else None
+    timed = seconds and spec.settings["method"] != "brought"  # reading files says nothing about their method
+    typical = median(seconds.values()) if timed else None
     return {"n_images": len(dataset.ids), "seconds_per_image": typical, **note}
 
 
@@ -101,14 +102,11 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
         batch_size=settings["batch"],
         seed=spec.seed,
     )
-    note: dict[str, Any] = {"passes": 0}
 
     def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
-        predictions = predictor.predict(images, ids)
-        note["passes"] = max([note["passes"], *(each.passes for each in predictions)])
-        return [each.probability for each in predictions]
+        return [each.probability for each in predictor.predict(images, ids)]
 
-    return make, note
+    return make, {}
 
 
 def _device(wanted: str) -> str:

@@ -64,11 +64,16 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
         "start": start.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "gpu_seconds": round(seconds * spec.get("resources", {}).get("gpus", 0), 3) if machine()["gpu"] else 0.0,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": round(max(map(_peak, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))) / 1024),
         **extra,
     }
     (folder / SPENT).unlink(missing_ok=True)
     write_json(folder / RECORD, record)
+
+
+def _peak(who: int) -> int:
+    """Largest memory in KiB of this process, or of any that it started."""
+    return resource.getrusage(who).ru_maxrss
 
 
 def _spent(folder: Path) -> float:

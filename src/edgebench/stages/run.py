@@ -9,11 +9,14 @@ from pathlib import Path
 from edgebench.stages.record import recorded
 from edgebench.stages.spec import read_spec
 
+UNFINISHED = ".unfinished"
+
 
 def carry_out(spec_file: Path, threads: int = 1) -> Path:
     """Carry out the run of a plan file and write its record last.
 
-    A run that was interrupted goes on where it stood.
+    A run that was interrupted goes on where it stood; one that was finished is made anew, so that its record
+    never speaks for files that something else made.
 
     Args:
         spec_file: Plan file, below `results/plan/runs`.
@@ -38,7 +41,13 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.predict import predict as stage
     else:
         from edgebench.stages.evaluate import evaluate as stage
+    unfinished = spec.folder / UNFINISHED
+    if not unfinished.exists() and spec.content["stage"] != "fetch":
+        shutil.rmtree(spec.folder, ignore_errors=True)
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()
     with recorded(spec.content, spec.folder) as extra:
         extra.update(stage(spec))
     shutil.rmtree(spec.folder / "work", ignore_errors=True)
+    unfinished.unlink()
     return spec.folder
