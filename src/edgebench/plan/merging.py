@@ -31,7 +31,11 @@ def merge(base: Map, layer: Map) -> Map:
 
 
 def nested(dotted: Map) -> Map:
-    """`{"predict.steps": 5}` as `{"predict": {"steps": 5}}`."""
+    """`{"predict.steps": 5}` as `{"predict": {"steps": 5}}`.
+
+    Raises:
+        ConfigError: a key lies below another one that holds a value.
+    """
     result: Map = {}
     for key, value in dotted.items():
         *parents, last = str(key).split(".")

@@ -140,7 +140,7 @@ class Collected:
     rows: list[Row]
 
     def row(self, key: str) -> Row:
-        """The row called `key`."""
+        """The row called `key`, which must be one of the table's."""
         return next(row for row in self.rows if row.key == key)
 
     def evaluations(self) -> list[Evaluation]:

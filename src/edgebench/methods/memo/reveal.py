@@ -175,6 +175,9 @@ def reveal(
         device: Where the state lives.
         priority: (B, H, W), for strategy random except with compat official: high ones are revealed first.
         on_step: Called after every step.
+
+    Raises:
+        ConfigError: `priority` is missing where it is needed.
     """
     batch, height, width = shape
     pixels = height * width
