@@ -26,6 +26,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         EdgebenchError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise EdgebenchError(f"{path}: is a folder or a device, not a file. Give the name of a file.")
+    path = path.resolve()  # a link stays a link, and what it points to is replaced
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -141,6 +141,7 @@ def test_maps_of_another_method_can_be_brought(changed: Repository) -> None:
 def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
     """Synthesise, pre-train, fine-tune, predict, score: killed on the way, it ends as if undisturbed."""
     short = {"pretrain.steps": 6, "pretrain.warm_start_steps": 2, "finetune.steps": 4}
+    short["finetune.warm_start_steps"] = 1
     changes = f"set={short | {'pretrain.ema_start': 1, 'finetune.ema_start': 1}}"
     arguments = ["tables", "--quiet", "rules", "--config", changes]
     calm = copy_repository(root, tmp_path / "calm", {"steps": TRAINED})

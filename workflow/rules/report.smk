@@ -41,7 +41,7 @@ rule table:
     message:
         "Making the table {wildcards.table} at scale {wildcards.scale}."
     shell:
-        "{params.edgebench} table {input.plan} 2>&1 | tee {log}"
+        "{params.edgebench} table {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule figure:
@@ -74,7 +74,7 @@ rule figure:
     message:
         "Drawing {wildcards.figure} of {wildcards.table} at scale {wildcards.scale}."
     shell:
-        "{params.edgebench} figure {wildcards.figure} {input.plan} 2>&1 | tee {log}"
+        "{params.edgebench} figure {wildcards.figure} {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule tables:
@@ -102,7 +102,7 @@ rule report_page:
     message:
         "Collecting the report of scale {wildcards.scale}."
     shell:
-        "{params.snakemake} --nolock --config scale={wildcards.scale} --report {output} -- tables figures 2>&1 | tee {log}"
+        "{params.snakemake} --nolock --config scale={wildcards.scale} --report {output} -- tables figures 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule report:

@@ -1,5 +1,6 @@
 # One generic rule per stage. What a run is told stands in its plan file; its identity is in its path, so
-# nothing here knows a method, a data set or an experiment.
+# nothing here knows a method, a data set or an experiment. `tee` outlives a signal to the whole group, so that a
+# job can save a checkpoint and say so before it ends.
 
 RUN = "results/runs/{role}/{run}/run.json"
 LOG = "results/logs/{role}/{run}.log"
@@ -33,7 +34,7 @@ rule fetch:
     message:
         "Fetching the data set {wildcards.run}."
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule train:
@@ -62,7 +63,7 @@ rule train:
     message:
         "Training {wildcards.run}."
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule predict:
@@ -90,7 +91,7 @@ rule predict:
     message:
         "Predicting with {wildcards.run}."
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule evaluate:
@@ -116,4 +117,4 @@ rule evaluate:
     message:
         "Scoring {wildcards.run}."
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | tee {log}"
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgebench.cli.options import Root, workbench
+from edgebench.errors import DataError
 
 
 def fetch(
@@ -38,6 +39,12 @@ def fetch(
     definition = bench.dataset(name)
     run = bench.fetch_run(name)
     print(f"{definition.title}. Licence: {definition.licence}. {definition.terms}")
+    if definition.source.local and Path(run.record).exists():
+        # Its content is not known beforehand, so other files would pass for the same data set.
+        raise DataError(
+            f"{name}: was fetched already, into {run.folder}. To take other files, delete that folder and the "
+            f"runs that were made from it."
+        )
     bench.write_spec(run, own_mirror=mirror, accepted=accept_terms)
     folder = carry_out(Path(run.spec_file), jobs)
     print(f"{name}: complete and checked, in {folder}")

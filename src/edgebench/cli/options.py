@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from edgebench.errors import ConfigError
 from edgebench.plan.workbench import Workbench
@@ -40,7 +39,7 @@ def workbench(root: Path, changes: list[str] | None) -> Workbench:
         key, equals, value = change.partition("=")
         if not equals or "." not in key:
             raise ConfigError(f"--set {change}: write RUN.KEY=VALUE, for example --set finetune.steps=500.")
-        settings[key] = yaml.safe_load(value)
+        settings[key] = value
     bench = Workbench(root.resolve(), {"set": settings} if settings else {})
     bench.check_overrides()
     return bench

@@ -74,9 +74,9 @@ def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
         files = sorted(file for file in path.iterdir() if _counts(file, (".png",)))
         if not files:
             raise DataError(f"{path}: no PNG of an annotator in this folder.")
-        masks = [_read_png(file) >= 0.5 for file in files]
+        masks = [_read_mask(file) for file in files]
     elif path.suffix.lower() == ".png":
-        masks = [_read_png(path) >= 0.5]
+        masks = [_read_mask(path)]
     elif path.suffix.lower() == ".mat":
         masks = read_bsds_annotations(path)
     else:
@@ -202,6 +202,13 @@ def _read_png(path: Path) -> NDArray[np.float64]:
     return pixels.astype(np.float64) / (255 if pixels.dtype == np.uint8 else 65535)
 
 
+def _read_mask(path: Path) -> NDArray[np.bool_]:
+    values = _read_png(path)
+    if 0 < values.max(initial=0) <= 1 / 255:
+        raise DataError(f"{path}: its brightest value is 1 of 255, so no pixel would count. Write edges as 255.")
+    return values >= 0.5
+
+
 def _read_npy(path: Path) -> NDArray[np.float64]:
     _require_file(path)
     try:
@@ -213,6 +220,8 @@ def _read_npy(path: Path) -> NDArray[np.float64]:
     if values.dtype == bool:
         return values.astype(np.float64)
     if np.issubdtype(values.dtype, np.integer):
+        if values.max(initial=0) == 1:
+            raise DataError(f"{path}: integers 0 and 1. Save booleans or floats, or edges at the type's maximum.")
         return _in_range(path, values.astype(np.float64) / np.iinfo(values.dtype).max)
     if np.issubdtype(values.dtype, np.floating):
         return _in_range(path, values)

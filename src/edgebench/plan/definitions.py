@@ -133,6 +133,7 @@ class Scale(Strict):
     stand_ins: dict[str, StandIn | str] = {}
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
+    notes: list[str] = []
 
     def stand_in(self, dataset: str, split: str) -> tuple[str, str]:
         """Data set and split that are really used for `dataset` and `split`."""

@@ -72,6 +72,8 @@ def problem(model: type[BaseModel], error: Any, where: str) -> str:
     key = ".".join(location) or "(top level)"
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}'.{nearest(location[-1], _fields_at(model, location[:-1]))}"
+    if not location:
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "missing":
         return f"{where}: key '{key}' is missing."
     return f"{where}: key '{key}' is {error['input']!r}: {error['msg']}."

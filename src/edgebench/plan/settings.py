@@ -7,9 +7,9 @@ and the command line may set it. A field marked `Role` names another run of the 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Marker:
@@ -112,6 +112,14 @@ class Train(Settings):
     ema_start: Annotated[int, Field(ge=0), BY_SCALE] = 0
     precision: Precision = "fp32"
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        if self.ema_decay is not None and self.ema_start >= self.steps:
+            raise ValueError(f"ema_start {self.ema_start} is not below steps {self.steps}")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} is not below steps {self.steps}")
+        return self
 
 
 class Predict(Settings):

@@ -120,7 +120,7 @@ class Table:
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": experiment.claims,
-            "notes": experiment.notes,
+            "notes": [*experiment.notes, *self.scale.notes],
             "figures": list(experiment.figures),
             "rows": [row.spec() for row in self.rows],
         }
@@ -139,7 +139,7 @@ class Table:
             *([] if self.scale_name == "paper" else ["Not comparable with the printed numbers."]),
             f"Protocols: {', '.join(self.experiment.protocol)}. Seeds: {', '.join(map(str, content['seeds']))}.",
             *(f"Changed on the command line: {key} = {value}." for key, value in self.overrides.items()),
-            *self.experiment.notes,
+            *content["notes"],
         ]
         return " ".join(lines)
 
@@ -150,7 +150,7 @@ class Table:
     @property
     def spec_file(self) -> str:
         """Where the plan writes `spec`."""
-        return f"results/plan/tables/{self.scale_name}/{self.name}.json"
+        return f"results/plan/tables/{self.scale_name}/{self.name}-{self.id}.json"
 
     @property
     def files(self) -> list[str]:

@@ -355,7 +355,10 @@ class Workbench:
 
 def _typed(value: Any) -> Any:
     """A value of the command line, which hands over numbers and null as text."""
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        raise ConfigError(f"the command line: the value {value!r} is not valid YAML.") from None
 
 
 @cache

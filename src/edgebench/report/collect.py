@@ -253,6 +253,6 @@ def _check_versions(collected: Collected) -> None:
             raise DataError(
                 f"table '{collected.spec.table}': protocol '{each.name}' was scored by version "
                 f"{other.version} in {other.folder} and by version {each.version} in {each.folder}; such "
-                f"numbers do not belong in one table. Score the older one again: delete its folder and run "
-                f"snakemake once more."
+                f"numbers do not belong in one table. Score the older one again: delete its folder "
+                f"and the table, and run snakemake once more."
             )

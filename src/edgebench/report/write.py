@@ -107,7 +107,8 @@ def to_markdown(table: Table) -> str:
             cell = table.cells[row.key, column]
             line.append(" ".join(filter(None, [number(cell.value, column), *_uncertainty(cell)])))
             if table.has_published(column):
-                line.append(" ".join(filter(None, [number(cell.published, column), cell.verdict])))
+                gap = f"({_difference(cell)})" if cell.difference is not None else ""
+                line.append(" ".join(filter(None, [number(cell.published, column), gap, cell.verdict])))
         lines.append(line)
     parts = [f"# {spec.title}"]
     if text := warning(spec):
@@ -157,7 +158,9 @@ def to_latex(table: Table) -> str:
             small = rf" {{\scriptsize {tex(uncertainty)}}}" if uncertainty else ""
             line.append(tex(number(cell.value, column)) + small)
             if table.has_published(column):
-                mark = rf" {{\scriptsize {cell.verdict}}}" if cell.verdict else ""
+                gap = f"({_difference(cell)})" if cell.difference is not None else ""
+                beside = " ".join(filter(None, [gap, cell.verdict]))
+                mark = rf" {{\scriptsize {tex(beside)}}}" if beside else ""
                 line.append(tex(number(cell.published, column)) + mark)
         body.append(" & ".join(line) + r" \\")
     caption = " ".join(filter(None, [f"{spec.title}.", warning(spec)]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from edgebench.errors import EdgebenchError
 from edgebench.files import read_json, write_json
 from edgebench.stages.record import code
 
@@ -18,9 +20,9 @@ def make_table(spec_file: Path) -> list[Path]:
     from edgebench.report.terminal import print_table
     from edgebench.report.write import write_table
 
-    base = _beside(spec_file, "tables")
+    spec = read_table_spec(spec_file)
+    base = _base(spec, "tables")
     files = write_table(build_table(spec_file), base)
-    spec = read_json(spec_file)
     write_json(base.with_suffix(".json"), {"id": spec["id"], "made_of": spec, "code": code()})
     print_table(base.with_suffix(".csv"))
     return files
@@ -34,12 +36,21 @@ def make_figure(name: str, spec_file: Path) -> list[Path]:
     """
     from edgebench.report.figures import write_figure
 
-    base = _beside(spec_file, "figures")
+    base = _base(read_table_spec(spec_file), "figures")
     return write_figure(spec_file, name, base.with_name(f"{base.name}-{name}"))
 
 
-def _beside(spec_file: Path, kind: str) -> Path:
-    """`results/plan/tables/demo/memo/main.json` -> `results/KIND/demo/memo/main`."""
-    parts = spec_file.parts
-    start = len(parts) - 1 - parts[::-1].index("plan")
-    return Path(*parts[:start], kind, *parts[start + 2 :]).with_suffix("")
+def read_table_spec(spec_file: Path) -> dict[str, Any]:
+    """Read the plan file of a table.
+
+    Raises:
+        EdgebenchError: it is missing or is not the plan file of a table.
+    """
+    spec = read_json(spec_file)
+    if not isinstance(spec, dict) or not {"id", "scale", "paper", "table", "rows"} <= set(spec):
+        raise EdgebenchError(f"{spec_file}: not the plan file of a table. They lie in results/plan/tables.")
+    return spec
+
+
+def _base(spec: dict[str, Any], kind: str) -> Path:
+    return Path("results", kind, spec["scale"], spec["paper"], spec["table"])

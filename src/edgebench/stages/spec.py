@@ -10,6 +10,7 @@ from edgebench.errors import EdgebenchError
 from edgebench.files import read_json
 
 Map = dict[str, Any]
+STAGES = ("fetch", "train", "predict", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read_spec(path: Path, threads: int = 1) -> RunSpec:
         EdgebenchError: it is missing or is not a plan file.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or "stage" not in content or "folder" not in content:
+    needed = {"stage", "folder", "settings", "inputs", "label", "seed", "resources"}
+    if not isinstance(content, dict) or not needed <= set(content) or content["stage"] not in STAGES:
         raise EdgebenchError(f"{path}: not the plan file of a run. They lie in results/plan/runs.")
     return RunSpec(content, threads)

@@ -105,4 +105,5 @@ class _Collate:
 
 def _ignore_sigterm(worker: int) -> None:
     # A cluster signals the whole process group; the main process still needs its workers to end the step.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)

@@ -161,7 +161,11 @@ def _train(
                 records.save(step + 1, state)
                 accelerator.wait_for_everyone()
                 if flags["sigterm"] or flags["limit"]:
-                    reason = "SIGTERM came" if flags["sigterm"] else f"{settings.time_limit_minutes:g} minutes are over"
+                    reason = (
+                        "it was told to (SIGTERM or Ctrl-C)"
+                        if flags["sigterm"]
+                        else f"{settings.time_limit_minutes:g} minutes are over"
+                    )
                     raise TrainingStopped(
                         f"{folder}: stopped after step {step + 1} of {settings.steps} because {reason}. "
                         f"The checkpoint is saved; run the same command again to continue."
@@ -279,16 +283,17 @@ def _check_finite(step: int, loss: float, norm: float, work: Path) -> None:
 
 @contextmanager
 def _sigterm() -> Iterator[threading.Event]:
-    """Turn SIGTERM into an event; a thread other than the main one cannot, and is killed as usual."""
+    """Turn SIGTERM and Ctrl-C into an event; a thread other than the main one cannot, and is killed as usual."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    before = {each: signal.signal(each, lambda *_: event.set()) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield event
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager

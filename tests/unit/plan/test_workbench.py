@@ -84,7 +84,7 @@ class TestIdentity:
         assert table_before["memo/ablation_reveal_steps"].id != table_after["memo/ablation_reveal_steps"].id
 
     def test_a_changed_fine_tuning_keeps_the_pre_training(self, repository: Path) -> None:
-        before, after = names(repository), ids(repository, set={"finetune.steps": 7})
+        before, after = names(repository), ids(repository, set={"finetune.learning_rate": 0.002})
         gone = {before[each].split("/")[0] for each in set(before) - after}
         assert gone == {"finetune", "predict", "evaluate"}
 
@@ -210,6 +210,35 @@ class TestMistakes:
     def test_command_line(self, repository: Path) -> None:
         assert "'finetune'" in self.explain(repository, set={"fintune.steps": 3})
         assert "steps" in self.explain(repository, set={"finetune.step": 3})
+
+    @pytest.mark.parametrize(
+        ("change", "wanted"),
+        [
+            ({"predict.steps": 5}, "would be the same"),
+            ({"finetune.ema_start": 10**6}, "ema_start 1000000 is not below steps"),
+            ({"finetune.warm_start_steps": 10**6}, "warm_start_steps"),
+            ({"finetune.crop": 50}, "multiple of 8"),
+            ({"finetune.preset": "mini"}, "Give both the same"),
+            ({"predict.low": 0.9}, "above high"),
+            ({"finetune.steps": "[1"}, "not valid YAML"),
+        ],
+    )
+    def test_found_before_hours_of_training(self, repository: Path, change: dict, wanted: str) -> None:
+        assert wanted in self.explain(repository, set=change)
+
+    @pytest.mark.parametrize("line", ["device: cpu, guidance: 3.0", "devise: cpu"])
+    def test_what_a_scale_sets_for_every_run_is_checked_too(self, repository: Path, line: str) -> None:
+        change(repository, "config/scales/demo.yaml", "every: {device: cpu", f"every: {{{line}")
+        assert "config/scales/demo.yaml: every" in self.explain(repository)
+
+    def test_the_command_line_is_above_the_scale(self, repository: Path) -> None:
+        runs = Workbench(repository, {"set": {"finetune.device": "cuda"}}).plan("demo").runs.values()
+        assert {run.settings["device"] for run in runs if run.role == "finetune"} == {"cuda"}
+
+    def test_null_takes_the_default(self, repository: Path) -> None:
+        for null in (None, "null"):
+            runs = Workbench(repository, {"set": {"predict.limit": null}}).plan("demo").runs.values()
+            assert {run.settings["limit"] for run in runs if run.role == "predict"} == {None}
 
     def test_a_change_reaches_the_runs_that_have_the_key(self, repository: Path) -> None:
         """`predict` is MEMO in one recipe and Sobel in another; only the former has steps."""

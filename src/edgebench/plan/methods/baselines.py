@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgebench.plan.settings import Limit, Predict, Settings
 
@@ -32,6 +32,12 @@ class CannyPredict(Predict):
     high: Annotated[float, Field(ge=0)] = 0.2
     tune_on: str | None = None
     tune_limit: Limit = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
 
     def words(self) -> list[str]:
         return ["tuned"] if self.tune_on else [f"sigma{self.sigma:g}"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgebench.plan.settings import (
     BY_SCALE,
@@ -56,6 +56,14 @@ class MemoTrain(Train):
     image_drop: Fraction = 0.1
     lora_rank: PositiveInt | None = None
     dino: Literal["frozen", "trainable"] = "frozen"
+
+    @model_validator(mode="after")
+    def _trains_on_masks(self) -> Self:
+        if self.mask_ratio != "full" and self.warm_start_steps >= self.steps:
+            raise ValueError(f"warm_start_steps {self.warm_start_steps} is not below steps {self.steps}")
+        if self.crop is not None and self.crop % 8:
+            raise ValueError(f"crop {self.crop} is not a multiple of 8")
+        return self
 
     def words(self) -> list[str]:
         return [self.preset, *(["oneshot"] if self.mask_ratio == "full" else []), f"{self.steps}steps"]
