@@ -29,7 +29,7 @@ class TestMaking:
         assert "Sobel" in (finished.folder / f"{TABLE}.md").read_text()
 
     def test_figures_that_carry_their_identity(self, finished: Repository) -> None:
-        spec = json.loads((finished.folder / "results/plan/tables/demo/memo/classical.json").read_text())
+        spec = json.loads((finished.folder / f"{TABLE}.json").read_text())
         for name in CLASSICAL["figures"]:
             assert recorded_id(finished.folder / f"{FIGURE}-{name}.png") == spec["id"]
 
@@ -83,6 +83,17 @@ class TestAgain:
     def test_a_removed_value_makes_only_the_table_again(self, changed: Repository) -> None:
         changed.write(EXPERIMENT, CLASSICAL | {"matrix": {"predict.sigma": [2]}})
         assert changed.planned("tables", "figures") == {"table": 1, "figure": 3}
+
+    def test_a_forced_run_leaves_nothing_old(self, changed: Repository) -> None:
+        """What stands in a finished run's folder is not taken for the new result."""
+        sobel = next(changed.folder.glob("results/runs/predict/sobel-*"))
+        first, second, *_ = sorted((sobel / "maps").iterdir())
+        right = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        record = sobel.relative_to(changed.folder) / "run.json"
+        changed.snakemake(str(record), "--force", "--quiet", "rules")
+        assert first.read_bytes() == right
+        assert len(json.loads((sobel / "timing.json").read_text())) == 3
 
     def test_even_with_a_table_from_the_future(self, changed: Repository) -> None:
         for path in changed.folder.glob("results/tables/demo/memo/*"):

@@ -95,7 +95,7 @@ class TestStop:
     def test_sigterm_saves_and_exits_75(self, finish, undisturbed, tmp_path):
         status, said = finish(tmp_path / "run", checkpoint_steps=None, event="sigterm", event_step=4)
         assert status == 75
-        assert "stopped after step 5 of 10 because SIGTERM came" in said
+        assert "stopped after step 5 of 10 because it was told to" in said
         assert newest(tmp_path / "run").name == "step-000000005.safetensors"
         assert finish(tmp_path / "run")[0] == 0
         assert result(tmp_path / "run") == result(undisturbed)
