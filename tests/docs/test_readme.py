@@ -32,6 +32,7 @@ SHORT = {
     "pretrain.crop": 32,
     "finetune.steps": 2,
     "finetune.batch": 2,
+    "finetune.warm_start_steps": 1,
     "finetune.ema_start": 0,
     "finetune.preset": "small",
     "finetune.crop": 32,
