@@ -24,7 +24,7 @@ $(STAMP): envs/requirements.lock pyproject.toml
 
 demo: setup
 	@$(BIN)/snakemake demo --cores $(CORES) --quiet rules
-	@$(BIN)/edgebench show results/tables/demo/*/*.csv
+	@$(BIN)/edgebench show results/tables/demo
 
 test: setup
 	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal

@@ -34,16 +34,21 @@ SpecFile = Annotated[Path, typer.Argument(help="Plan file below results/plan, wr
 
 @app.command()
 def show(
-    tables: Annotated[list[Path], typer.Argument(help="Tables: .csv files below results/tables.")],
+    tables: Annotated[list[Path], typer.Argument(help="Tables (.csv files) or folders of them, below results/tables.")],
 ) -> None:
-    """Print finished tables, reproduced beside published.
+    """Print finished tables, reproduced beside published, and whether the paper's claims hold.
 
-    Example: `edgebench show results/tables/demo/memo/main_bsds.csv`
+    Example: `edgebench show results/tables/demo`
     """
+    from edgebench.errors import DataError
     from edgebench.report.terminal import print_table
 
-    for table in tables:
-        print_table(table)
+    for given in tables:
+        files = [file for file in sorted(given.rglob("*.csv")) if not file.name.endswith(".claims.csv")]
+        if given.is_dir() and not files:
+            raise DataError(f"{given}: holds no table. Make them with `snakemake tables`.")
+        for table in files if given.is_dir() else [given]:
+            print_table(table)
 
 
 @app.command(rich_help_panel="Called by Snakemake")
