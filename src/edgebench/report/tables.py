@@ -214,8 +214,8 @@ def facts(table: Table) -> list[tuple[str, str]]:
         (
             "Numbers",
             f"mean over seeds; ± standard deviation over seeds where there are several; in brackets the 95 % "
-            f"bootstrap interval over images ({RESAMPLES} resamples), which says nothing about training again with another "
-            f"seed; differences are reproduced minus published.",
+            f"bootstrap interval over images ({RESAMPLES} resamples), which says nothing about training again "
+            f"with another seed; differences are reproduced minus published.",
         ),
     ]
     if spec.comparable:
