@@ -320,7 +320,7 @@ class Workbench:
             words=(predict.label, protocol.columns),
             dataset=predict.dataset,
             protocol=definition,
-            resources={**settings.resources.model_dump(), "cpus": 2},
+            resources=settings.resources.model_dump(),
         )
 
     def check_overrides(self) -> None:
