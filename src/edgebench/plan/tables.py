@@ -115,7 +115,8 @@ class Table:
             "scale": self.scale_name,
             "scale_title": self.scale.title,
             "stand_ins": stand_ins,
-            "overrides": self.overrides,
+            # What a run asks of a machine changes no number.
+            "overrides": {key: value for key, value in self.overrides.items() if ".resources" not in key},
             "seeds": sorted({each.seed for row in self.rows for each in row.runs}),
             "protocol": experiment.protocol,
             "columns": experiment.columns,

@@ -95,6 +95,13 @@ class TestIdentity:
         change(repository, "config/recipes/memo_bsds.yaml", "title: MEMO on BSDS500", "title: another title")
         assert ids(repository, "paper") == before
 
+    def test_resources_from_the_command_line_do_not_count_either(self, repository: Path) -> None:
+        more = {"set": {"pretrain.resources": {"cpus": 8}}}
+        tables = Workbench(repository, more).plan("demo").tables
+        assert {name: table.id for name, table in tables.items()} == {
+            name: table.id for name, table in Workbench(repository).plan("demo").tables.items()
+        }
+
     def test_the_manifest_counts(self, repository: Path) -> None:
         before = names(repository, "paper")
         manifest = repository / "config/datasets/bsds500.sha256"
