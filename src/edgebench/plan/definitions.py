@@ -127,9 +127,13 @@ class Scale(Strict):
         stand_ins: Data sets used instead of others, with another split where theirs differ.
         every: Settings for every run that has them.
         recipes: Settings by recipe and role; those of an extended recipe apply too.
+        tables: What the targets that ask for all tables make; null for every experiment. The others are made
+            when they are asked for by name.
+        notes: Sentences that every reader of a table of this scale should know.
     """
 
     title: str
+    tables: list[str] | None = None
     stand_ins: dict[str, StandIn | str] = {}
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}

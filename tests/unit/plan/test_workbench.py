@@ -271,3 +271,19 @@ def test_every_experiment_plans_at_every_scale(root: Path) -> None:
         for name, table in bench.plan(scale).tables.items():
             assert table.evaluations, name
             assert table.caption
+
+
+class TestTablesOfAScale:
+    def test_a_scale_makes_those_that_it_lists_and_plans_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("demo")
+        assert plan.shown == yaml.safe_load((repository / "config/scales/demo.yaml").read_text())["tables"]
+        assert set(plan.tables) == set(Workbench(repository).names("experiments"))
+
+    def test_without_a_list_it_makes_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("paper")
+        assert plan.shown == sorted(plan.tables)
+
+    def test_an_unknown_table_is_named(self, repository: Path) -> None:
+        change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
+        with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
+            Workbench(repository).plan("demo")
