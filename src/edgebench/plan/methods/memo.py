@@ -25,10 +25,17 @@ class MemoTrain(Train):
     Attributes:
         preset: Size of the network; `default` and `tiny` are the published ones.
         crop: Side of the random square crop in pixels; null trains on whole images.
+        crop_rule: Where crops lie: `released` keeps them away from the border and from black pixels, `uniform` does
+            not. Of an image below 1.66 crops the released rule shows the middle alone, hence `uniform` at small scales.
         drop_first: Cut off the first row and column, as the authors do on BSDS (481x321 becomes 480x320).
         vertical_flip: Flip upside down half of the time; left and right are always exchanged half of the time.
-        rotate: Turn a crop by 90 degrees half of the time.
+        rotate: Turn crops by 90 degrees half of the time: each `sample` clockwise (the authors' pre-training), the
+            `batch` as a whole, each to a side of its own (their fine-tuning), or `none`. Whole images are always
+            turned so that those of a batch agree.
         annotators: One annotator drawn per sample, or the union of all.
+        crest_labels: Suppress non-maxima of every crop's annotation, as the authors do on BIPED.
+        mask: `bernoulli` masks every pixel with probability r (as released); `focal` exactly the share r, drawn
+            with four times the weight around the edges.
         loss: `released` balances the edge region and weighs by clamp(1/r, 1, 5) as the authors' code does;
             `paper` is the plain cross-entropy on masked pixels.
         mask_ratio: Distribution of the masked share per sample (`uniform` as released); `full` masks
@@ -45,10 +52,13 @@ class MemoTrain(Train):
     method: Literal["memo"]
     preset: Annotated[Literal["default", "tiny", "mini", "small"], BY_SCALE] = "default"
     crop: Annotated[PositiveInt | None, BY_SCALE] = 256
+    crop_rule: Annotated[Literal["released", "uniform"], BY_SCALE] = "released"
     drop_first: Annotated[bool, BY_SCALE] = False
     vertical_flip: bool = True
-    rotate: bool = True
+    rotate: Literal["none", "sample", "batch"] = "sample"
     annotators: Literal["random", "union"] = "random"
+    crest_labels: bool = False
+    mask: Literal["bernoulli", "focal"] = "bernoulli"
     loss: Literal["released", "paper"] = "released"
     mask_ratio: Literal["uniform", "logit_normal", "truncated_linear", "full"] = "uniform"
     full_mask_share: Annotated[Fraction, BY_SCALE] = 0.0
