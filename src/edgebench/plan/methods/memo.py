@@ -44,14 +44,15 @@ class MemoTrain(Train):
         warm_start_steps: First steps with every sample fully masked; small networks fail without them.
         image_drop: Probability of training without the image, for guidance.
         lora_rank: Rank of the adapters when fine-tuning; null trains all weights.
-        dino: `frozen` as the paper says or `trainable` as the authors' code does.
+        dino: `frozen` as the paper says or `trainable` as the authors' code does. Adapters reach DINOv2 in either
+            case; a preset without DINOv2 has nothing to freeze, so that both are one run.
     """
 
     VERSION: ClassVar[int] = 1
 
     method: Literal["memo"]
     preset: Annotated[Literal["default", "tiny", "mini", "small"], BY_SCALE] = "default"
-    crop: Annotated[PositiveInt | None, BY_SCALE] = 256
+    crop: Annotated[PositiveInt | None, BY_SCALE] = None
     crop_rule: Annotated[Literal["released", "uniform"], BY_SCALE] = "released"
     drop_first: Annotated[bool, BY_SCALE] = False
     vertical_flip: bool = True
