@@ -44,17 +44,14 @@ def names(repository: Path, scale: str = "demo") -> dict[str, str]:
 class TestSharing:
     @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
     def test_a_pre_training_that_both_tables_need_stands_once(self, repository: Path, scale: str) -> None:
-        plan = Workbench(repository).plan(scale)
-        pretrained = [run for run in plan.runs.values() if run.role == "pretrain"]
-        assert sorted(run.settings["mask_ratio"] for run in pretrained) == ["full", "uniform"]
-        users = {
-            name
-            for name, table in plan.tables.items()
-            for predict in table.predictions
-            for run in predict.upstream()
-            if run.id == next(each.id for each in pretrained if each.settings["mask_ratio"] == "uniform")
-        }
-        assert {"memo/main_bsds", "memo/ablation_reveal_steps"} <= users
+        tables = Workbench(repository).plan(scale).tables
+        main, steps = (
+            {run.id for each in tables[name].predictions for run in each.upstream() if run.role == "pretrain"}
+            for name in ("memo/main_bsds", "memo/ablation_reveal_steps")
+        )
+        assert len(main) == 2  # MEMO and the one-shot network
+        assert len(steps) == 1
+        assert steps < main
 
     def test_the_same_prediction_in_two_tables_is_one_run(self, repository: Path) -> None:
         tables = Workbench(repository).plan("demo").tables
@@ -114,8 +111,10 @@ class TestIdentity:
     def test_a_seed_is_one_chain_and_shares_what_is_not_random(self, repository: Path) -> None:
         one, three = names(repository), ids(repository, seeds=[0, 1, 2])
         assert set(one) < three
-        runs = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo").runs
-        trained = [run.seed for run in runs.values() if run.role == "finetune"]
+        plan = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo")
+        runs = plan.runs
+        needed = {run.id: run for each in plan.tables["memo/main_bsds"].predictions for run in each.upstream()}
+        trained = [run.seed for run in needed.values() if run.role == "finetune"]
         assert sorted(filter(None, trained)) == [1, 1, 2, 2]
         assert len([run for run in runs.values() if run.settings["method"] == "sobel"]) == 1
 
@@ -287,3 +286,42 @@ class TestTablesOfAScale:
         change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
         with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
             Workbench(repository).plan("demo")
+
+
+class TestCheckpoints:
+    def test_a_field_that_names_a_checkpoint_becomes_an_input(self, repository: Path) -> None:
+        pretrain = next(run for run in Workbench(repository).plan("paper").runs.values() if run.role == "pretrain")
+        fetched = pretrain.inputs["dino_weights"]
+        assert (fetched.stage, fetched.label) == ("fetch", "dinov2_with_registers_base")
+        assert "dino_weights" not in pretrain.settings
+
+    def test_presets_without_dino_need_none(self, repository: Path) -> None:
+        runs = Workbench(repository).plan("demo").runs.values()
+        assert not any("dino_weights" in run.inputs for run in runs)
+
+    def test_a_fetch_run_is_found_by_its_name(self, repository: Path) -> None:
+        bench = Workbench(repository)
+        run = bench.checkpoint_run("dinov2_small")
+        assert bench.find_run(run.name) == run
+
+    @pytest.mark.parametrize(
+        ("old", "new", "same"),
+        [
+            ("licence: Apache-2.0", "licence: another", True),
+            ("bytes: 88_000_000", "bytes: 88_000_001", True),
+            ("revision: main", "revision: v2", False),
+            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: abcd1234}}", False),
+        ],
+    )
+    def test_identity_is_what_the_files_hold(self, repository: Path, old: str, new: str, same: bool) -> None:
+        before = Workbench(repository).checkpoint_run("dinov2_small").id
+        change(repository, "config/checkpoints/dinov2_small.yaml", old, new)
+        assert (Workbench(repository).checkpoint_run("dinov2_small").id == before) is same
+
+    def test_unknown_checkpoint_names_the_nearest(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match=r"'pretrain.dino_weights' is 'dinov2_smal'.*'dinov2_small'"):
+            Workbench(repository, {"set": {"pretrain.dino_weights": "dinov2_smal"}}).plan("paper")
+
+    def test_dino_weights_that_are_not_needed_are_refused(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match="dino_weights must be null: starts from other weights"):
+            Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper")
