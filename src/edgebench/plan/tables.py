@@ -102,12 +102,8 @@ class Table:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
         runs = [run for each in self.predictions for run in [*each.upstream(), each]]
-        datasets = {run.dataset["name"] for run in runs if run.dataset is not None}
-        stand_ins = {}
-        for original, other in self.scale.stand_ins.items():
-            name = other if isinstance(other, str) else other.dataset
-            if name in datasets:
-                stand_ins[original] = name
+        used = {run.stands_for: run.dataset["name"] for run in runs if run.stands_for and run.dataset}
+        stand_ins = {original: used[original] for original in self.scale.stand_ins if original in used}
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,

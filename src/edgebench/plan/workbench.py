@@ -506,9 +506,10 @@ class _Builder:
         if isinstance(settings, Released):
             return self.bench.released_run(settings.checkpoint)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
-        inputs, words = {}, [settings.method]
+        inputs, words, stands_for = {}, [settings.method], None
         if isinstance(settings, OnImages):
             dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+            stands_for = settings.dataset if dataset != settings.dataset else None
             self._check_split(role, dataset, split)
             inputs["dataset"] = self.bench.fetch_run(dataset)
             content |= {"dataset": dataset, "split": split}
@@ -543,6 +544,7 @@ class _Builder:
             inputs=inputs,
             words=(*words, *settings.words()),
             dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
+            stands_for=stands_for,
             resources=settings.resources.model_dump(),
         )
 
