@@ -172,7 +172,7 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
 # Words that every format prints ----------------------------------------------------------------------
 
 _PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
-_ACRONYMS = {"seval": "SEval", "ceval": "CEval"}
+_ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS"}
 
 
 def column_title(column: str) -> str:
@@ -241,10 +241,11 @@ def protocols(table: Table) -> list[str]:
     texts = []
     for each in table.collected.evaluations():
         title = f": {each.protocol['title']}" if "title" in each.protocol else ""
-        # Crispness is measured on the map itself, so the settings of the matching say nothing about it.
-        matched = {} if each.protocol.get("method") == "crispness" else each.protocol
+        # Other methods match nothing, so the settings of the matching say nothing about them.
+        matched = each.protocol if each.protocol.get("method", "edges") == "edges" else {}
         settings = [f"{key} {_plain(matched[key])}" for key in _PROTOCOL_SETTINGS if key in matched]
-        texts.append("; ".join([f"{each.name}{title}", *settings, f"version {each.version}"]))
+        remarks = [score["note"] for score in each.scores.values() if "note" in score]
+        texts.append("; ".join([f"{each.name}{title}", *settings, *remarks, f"version {each.version}"]))
     return list(dict.fromkeys(texts))
 
 
