@@ -37,7 +37,7 @@ Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
 COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
-PREDICT_COLUMNS = ["seconds_per_image"]
+RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
 
@@ -540,7 +540,7 @@ def _fill(template: str, values: Map, where: str) -> str:
 
 
 def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
-    known = list(PREDICT_COLUMNS)
+    known = list(RECORD_COLUMNS)
     for protocol in protocols.values():
         known += [f"{protocol.columns}_{each}".strip("_") for each in COLUMNS_OF[protocol.method]]
     for column in experiment.columns:
