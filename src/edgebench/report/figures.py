@@ -223,9 +223,13 @@ def reveal_frames(collected: Collected) -> Figure:
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
     for step in steps.tolist():
         share = np.mean([(order < step).mean() for order, _ in reveals])
-        title = f"step {step} of {rounds}: {100 * share:.0f} %"
-        panels.append((title, [_revealed(order, probability, step) for order, probability in reveals]))
-    return draw_grid(panels, ids, collected.spec, row.label)
+        panels.append(
+            (
+                f"step {step}: {100 * share:.0f} %",
+                [_revealed(order, probability, step) for order, probability in reveals],
+            )
+        )
+    return draw_grid(panels, ids, collected.spec, f"{row.label}; in percent, the pixels revealed by then")
 
 
 def _revealed(order: NDArray[Any], probability: Floats, steps: int) -> NDArray[np.uint8]:
