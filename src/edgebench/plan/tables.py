@@ -174,11 +174,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """All tables of a scale and the runs they need."""
+    """All tables of a scale and the runs they need.
+
+    Attributes:
+        tables: Every experiment's table, by name.
+        shown: Names of those that are made without being named.
+    """
 
     scale: str
     title: str
     tables: dict[str, Table]
+    shown: list[str]
 
     @cached_property
     def runs(self) -> dict[str, Run]:

@@ -108,6 +108,11 @@ class Workbench:
                 raise ConfigError(
                     f"config/scales/{name}.yaml: every: a scale may not change '{key}'.{nearest(key, known_keys)}"
                 )
+        experiments = self.names("experiments")
+        for table in scale.tables or []:
+            if table not in experiments:
+                where = f"config/scales/{name}.yaml: tables"
+                raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -153,7 +158,7 @@ class Workbench:
         if scale not in self._plans:
             definition = self.scale(scale)
             tables = {name: self._table(name, scale, definition) for name in self.names("experiments")}
-            self._plans[scale] = Plan(scale, definition.title, tables)
+            self._plans[scale] = Plan(scale, definition.title, tables, definition.tables or sorted(tables))
         return self._plans[scale]
 
     def find_run(self, name: str) -> Run:

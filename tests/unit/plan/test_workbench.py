@@ -44,17 +44,14 @@ def names(repository: Path, scale: str = "demo") -> dict[str, str]:
 class TestSharing:
     @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
     def test_a_pre_training_that_both_tables_need_stands_once(self, repository: Path, scale: str) -> None:
-        plan = Workbench(repository).plan(scale)
-        pretrained = [run for run in plan.runs.values() if run.role == "pretrain"]
-        assert sorted(run.settings["mask_ratio"] for run in pretrained) == ["full", "uniform"]
-        users = {
-            name
-            for name, table in plan.tables.items()
-            for predict in table.predictions
-            for run in predict.upstream()
-            if run.id == next(each.id for each in pretrained if each.settings["mask_ratio"] == "uniform")
-        }
-        assert {"memo/main_bsds", "memo/ablation_reveal_steps"} <= users
+        tables = Workbench(repository).plan(scale).tables
+        main, steps = (
+            {run.id for each in tables[name].predictions for run in each.upstream() if run.role == "pretrain"}
+            for name in ("memo/main_bsds", "memo/ablation_reveal_steps")
+        )
+        assert len(main) == 2  # MEMO and the one-shot network
+        assert len(steps) == 1
+        assert steps < main
 
     def test_the_same_prediction_in_two_tables_is_one_run(self, repository: Path) -> None:
         tables = Workbench(repository).plan("demo").tables
@@ -114,8 +111,10 @@ class TestIdentity:
     def test_a_seed_is_one_chain_and_shares_what_is_not_random(self, repository: Path) -> None:
         one, three = names(repository), ids(repository, seeds=[0, 1, 2])
         assert set(one) < three
-        runs = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo").runs
-        trained = [run.seed for run in runs.values() if run.role == "finetune"]
+        plan = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo")
+        runs = plan.runs
+        needed = {run.id: run for each in plan.tables["memo/main_bsds"].predictions for run in each.upstream()}
+        trained = [run.seed for run in needed.values() if run.role == "finetune"]
         assert sorted(filter(None, trained)) == [1, 1, 2, 2]
         assert len([run for run in runs.values() if run.settings["method"] == "sobel"]) == 1
 
@@ -273,6 +272,22 @@ def test_every_experiment_plans_at_every_scale(root: Path) -> None:
             assert table.caption
 
 
+class TestTablesOfAScale:
+    def test_a_scale_makes_those_that_it_lists_and_plans_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("demo")
+        assert plan.shown == yaml.safe_load((repository / "config/scales/demo.yaml").read_text())["tables"]
+        assert set(plan.tables) == set(Workbench(repository).names("experiments"))
+
+    def test_without_a_list_it_makes_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("paper")
+        assert plan.shown == sorted(plan.tables)
+
+    def test_an_unknown_table_is_named(self, repository: Path) -> None:
+        change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
+        with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
+            Workbench(repository).plan("demo")
+
+
 class TestCheckpoints:
     def test_a_field_that_names_a_checkpoint_becomes_an_input(self, repository: Path) -> None:
         pretrain = next(run for run in Workbench(repository).plan("paper").runs.values() if run.role == "pretrain")
@@ -295,7 +310,7 @@ class TestCheckpoints:
             ("licence: Apache-2.0", "licence: another", True),
             ("bytes: 88_000_000", "bytes: 88_000_001", True),
             ("revision: main", "revision: v2", False),
-            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: 12345678}}", False),
+            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: abcd1234}}", False),
         ],
     )
     def test_identity_is_what_the_files_hold(self, repository: Path, old: str, new: str, same: bool) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from edgebench.data import edge_maps
 from edgebench.data.adapters.base import AnnotatedImages, check_pairs, files_by_id
 from edgebench.data.adapters.listing import require_folder
 from edgebench.errors import DataError, nearest
@@ -45,3 +48,7 @@ class BipedDataset(AnnotatedImages):
         found, drawn = files_by_id(images), files_by_id(annotations, [".png"])
         check_pairs(found, drawn, images, annotations)
         super().__init__(images, found.items(), {image_id: [path] for image_id, path in drawn.items()})
+
+    def annotation(self, image_id: str) -> np.ndarray:
+        """The annotation as drawn, uint8 (H, W) with all its levels, 255 = edge."""
+        return np.rint(edge_maps.read_edge_map(self._annotations[image_id][0]) * 255).astype(np.uint8)

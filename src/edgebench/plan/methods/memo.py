@@ -29,10 +29,17 @@ class MemoTrain(Train):
     Attributes:
         preset: Size of the network; `default` and `tiny` are the published ones.
         crop: Side of the random square crop in pixels; null trains on whole images.
+        crop_rule: Where crops lie: `released` keeps them away from the border and from black pixels, `uniform` does
+            not. Of an image below 1.66 crops the released rule shows the middle alone, hence `uniform` at small scales.
         drop_first: Cut off the first row and column, as the authors do on BSDS (481x321 becomes 480x320).
         vertical_flip: Flip upside down half of the time; left and right are always exchanged half of the time.
-        rotate: Turn a crop by 90 degrees half of the time.
+        rotate: Turn crops by 90 degrees half of the time: each `sample` clockwise (the authors' pre-training), the
+            `batch` as a whole, each to a side of its own (their fine-tuning), or `none`. Whole images are always
+            turned so that those of a batch agree.
         annotators: One annotator drawn per sample, or the union of all.
+        crest_labels: Suppress non-maxima of every crop's annotation, as the authors do on BIPED.
+        mask: `bernoulli` masks every pixel with probability r (as released); `focal` exactly the share r, drawn
+            with four times the weight around the edges.
         loss: `released` balances the edge region and weighs by clamp(1/r, 1, 5) as the authors' code does;
             `paper` is the plain cross-entropy on masked pixels.
         mask_ratio: Distribution of the masked share per sample (`uniform` as released); `full` masks
@@ -41,7 +48,8 @@ class MemoTrain(Train):
         warm_start_steps: First steps with every sample fully masked; small networks fail without them.
         image_drop: Probability of training without the image, for guidance.
         lora_rank: Rank of the adapters when fine-tuning; null trains all weights.
-        dino: `frozen` as the paper says or `trainable` as the authors' code does.
+        dino: `frozen` as the paper says or `trainable` as the authors' code does. Adapters reach DINOv2 in either
+            case; a preset without DINOv2 has nothing to freeze, so that both are one run.
         dino_weights: Published DINOv2 that the image encoder begins with; by default the one of the preset. Null
             for presets without DINOv2, and where training starts from another run's weights.
     """
@@ -50,11 +58,14 @@ class MemoTrain(Train):
 
     method: Literal["memo"]
     preset: Annotated[Literal["default", "tiny", "mini", "small"], BY_SCALE] = "default"
-    crop: Annotated[PositiveInt | None, BY_SCALE] = 256
+    crop: Annotated[PositiveInt | None, BY_SCALE] = None
+    crop_rule: Annotated[Literal["released", "uniform"], BY_SCALE] = "released"
     drop_first: Annotated[bool, BY_SCALE] = False
     vertical_flip: bool = True
-    rotate: bool = True
+    rotate: Literal["none", "sample", "batch"] = "sample"
     annotators: Literal["random", "union"] = "random"
+    crest_labels: bool = False
+    mask: Literal["bernoulli", "focal"] = "bernoulli"
     loss: Literal["released", "paper"] = "released"
     mask_ratio: Literal["uniform", "logit_normal", "truncated_linear", "full"] = "uniform"
     full_mask_share: Annotated[Fraction, BY_SCALE] = 0.0
@@ -70,6 +81,13 @@ class MemoTrain(Train):
         if not isinstance(values, dict) or values.get("start") or "dino_weights" in values:
             return values
         return {**values, "dino_weights": DINO_OF_PRESET.get(values.get("preset", "default"))}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_encoder_to_train(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("dino") == "trainable":
+            return {**values, "dino": "trainable" if values.get("preset", "default") in DINO_OF_PRESET else "frozen"}
+        return values
 
     @model_validator(mode="after")
     def _dino_where_needed(self) -> Self:
