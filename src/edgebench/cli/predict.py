@@ -165,7 +165,7 @@ def memo(
 
     detector = stage.memo(
         find_weights(root, weights),
-        steps=int(steps) if steps.isdecimal() else steps,
+        steps=steps,
         reveal=reveal.value,
         guidance=guidance,
         compat=compat.value,

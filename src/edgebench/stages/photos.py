@@ -90,11 +90,11 @@ def memo(
 
     Args:
         weights: File that `edgebench.methods.memo.weights.load_network` reads.
-        steps: Rounds of the network, "full" or "adaptive".
+        steps: Rounds of the network (a number may come as text), "full" or "adaptive".
         reveal: Which pixels a round reveals.
         guidance: Scale of classifier-free guidance, at least 1.
         compat: Which of the authors' programs to follow.
-        long_side: Photographs with a longer side, in pixels, are made smaller first.
+        long_side: Photographs with a longer side, in pixels, are made smaller first; 0 does not.
         tile: Side of the tiles into which larger photographs are cut, pixels.
         device: auto, cpu or cuda.
         precision: Of the network.
@@ -112,6 +112,8 @@ def memo(
     from edgebench.methods.memo.weights import load_network
     from edgebench.stages.predict import choose_device
 
+    steps = int(steps) if str(steps).isdecimal() else steps
+    long_side, tile = long_side or None, tile or None
     predictor = Predictor(
         load_network(weights),
         RevealSettings(strategy=reveal, steps=steps, compat=compat),  # type: ignore[arg-type]
@@ -194,6 +196,25 @@ def mask_edges() -> Detector:
 
 
 METHODS: dict[str, Callable[..., Detector]] = {"memo": memo, "canny": canny, "sobel": sobel, "mask-edges": mask_edges}
+
+
+def trained_weights(root: Path) -> dict[str, Path]:
+    """Weight files of MEMO that lie below `root`, the newest first, by a label that says where they come from."""
+    from safetensors import SafetensorError, safe_open
+
+    from edgebench.methods.memo.weights import METHOD
+
+    files = sorted((root / "results" / "runs").glob("*/*/weights.safetensors"), key=lambda path: -path.stat().st_mtime)
+    found = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as opened:
+                method = (opened.metadata() or {}).get("method")
+        except (SafetensorError, OSError):
+            continue  # a damaged file is no choice; naming it is a matter for who asks for it
+        if method == METHOD:
+            found[f"{path.parent.parent.name}: {path.parent.name}"] = path
+    return found
 
 
 # Folders
