@@ -97,7 +97,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
         load_network(spec.input("weights") / "weights.safetensors"),
         RevealSettings(strategy=settings["reveal"], steps=settings["steps"], compat=settings["compat"]),
         guidance=settings["guidance"],
-        device=_device(settings["device"]),
+        device=choose_device(settings["device"]),
         precision=settings["precision"],
         batch_size=settings["batch"],
         seed=spec.seed,
@@ -109,7 +109,12 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     return make, {}
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """`cuda` or `cpu` for auto, cpu or cuda.
+
+    Raises:
+        EdgebenchError: cuda is asked for where PyTorch sees no GPU.
+    """
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
