@@ -198,10 +198,14 @@ class Recipe(Strict):
 
 
 class StandIn(Strict):
-    """The data set used instead of another one at a scale."""
+    """The data set used instead of another one at a scale.
+
+    Attributes:
+        split: Its split; one for all splits of the other, or by their names where the two name them differently.
+    """
 
     dataset: Name
-    split: str | None = None
+    split: str | dict[str, str] | None = None
 
 
 class Scale(Strict):
@@ -230,6 +234,8 @@ class Scale(Strict):
             return dataset, split
         if isinstance(other, str):
             return other, split
+        if isinstance(other.split, dict):
+            return other.dataset, other.split.get(split, split)
         return other.dataset, other.split or split
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import EdgebenchError
@@ -36,22 +36,23 @@ def predict(spec: RunSpec) -> dict[str, Any]:
 
     dataset = open_input(spec)
     make, note = _PREDICTORS[spec.settings["method"]](spec, dataset)
-    timing = _Timing(spec.folder / "work" / "seconds.tsv")
+    timing = _PerImage(spec.folder / "work" / "seconds.tsv")
     batches = list(_batches(dataset, spec.settings))
     todo = [batch for batch in batches if not all(map_file(spec.folder, each).exists() for each in batch)]
     for ids in track(todo, spec.content["label"], total=len(batches), done=len(batches) - len(todo)):
         images = [dataset.image(each) for each in ids]
         start = time.perf_counter()
         maps = make(images, ids)
-        timing.add(ids, time.perf_counter() - start)
+        timing.add(ids, [(time.perf_counter() - start) / len(ids)] * len(ids))
         for image_id, edges in zip(ids, maps, strict=True):
             write_map_png(map_file(spec.folder, image_id), edges)
-    seconds = timing.per_image(dataset.ids)
+    seconds, rounds = timing.read(dataset.ids), _rounds(spec).read(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.
     timed = seconds and spec.settings["method"] != "brought"  # reading files says nothing about their method
     typical = median(seconds.values()) if timed else None
-    return {"n_images": len(dataset.ids), "seconds_per_image": typical, **note}
+    counted = {"rounds": mean(rounds.values())} if rounds else {}
+    return {"n_images": len(dataset.ids), "seconds_per_image": typical, **counted, **note}
 
 
 def _batches(dataset: Dataset, settings: dict[str, Any]) -> Iterator[list[str]]:
@@ -70,22 +71,27 @@ def _batches(dataset: Dataset, settings: dict[str, Any]) -> Iterator[list[str]]:
             yield ids[first : first + size]
 
 
-class _Timing:
-    """Seconds per image, appended as batches finish, so that an interrupted run keeps them."""
+class _PerImage:
+    """A number per image, appended as batches finish, so that an interrupted run keeps them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def add(self, ids: list[str], seconds: float) -> None:
+    def add(self, ids: list[str], values: list[float]) -> None:
         with self.path.open("a") as file:
-            file.writelines(f"{image_id}\t{seconds / len(ids):.6f}\n" for image_id in ids)
+            file.writelines(f"{image_id}\t{value:.6f}\n" for image_id, value in zip(ids, values, strict=True))
 
-    def per_image(self, ids: list[str]) -> dict[str, float]:
+    def read(self, ids: list[str]) -> dict[str, float]:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        # A line cut off by a kill lacks a part; its image counts without a time.
+        # A line cut off by a kill lacks a part; its image counts without a number.
         known = {parts[0]: float(parts[1]) for line in lines if len(parts := line.split("\t")) == 2 and parts[1]}
         return {image_id: known[image_id] for image_id in ids if image_id in known}
+
+
+def _rounds(spec: RunSpec) -> _PerImage:
+    """Rounds until an image was revealed, for methods that reveal."""
+    return _PerImage(spec.folder / "work" / "rounds.tsv")
 
 
 # Each of these prepares a method and returns its predictor with what the record should say.
@@ -126,6 +132,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
         recorder = RevealOrder() if kept & set(ids) else None
         predictions = predictor.predict(images, ids, recorder)
+        _rounds(spec).add(ids, [each.rounds for each in predictions])
         for image_id, each in zip(ids, predictions, strict=True):
             if recorder is not None and image_id in kept:
                 _write_frames(spec.folder / FRAMES / f"{image_id}.npz", recorder.orders[image_id], each.probability)
