@@ -193,9 +193,9 @@ def build(root: Path) -> gradio.Blocks:
                 photo = gradio.Image(
                     label="Photograph", type="filepath", image_mode=None, sources=["upload", "clipboard"]
                 )
+                button = gradio.Button("Find edges", variant="primary")
                 method = gradio.Dropdown(methods, value=methods[0], label="Method")
                 controls = _controls(gradio, weights, methods[0])
-                button = gradio.Button("Find edges", variant="primary")
             with gradio.Column(scale=2):
                 text = gradio.Textbox(label="Summary", interactive=False)
                 with gradio.Row():

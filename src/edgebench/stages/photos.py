@@ -95,7 +95,7 @@ def memo(
         guidance: Scale of classifier-free guidance, at least 1.
         compat: Which of the authors' programs to follow.
         long_side: Photographs with a longer side, in pixels, are made smaller first; 0 does not.
-        tile: Side of the tiles into which larger photographs are cut, pixels.
+        tile: Side of the tiles into which larger photographs are cut, a multiple of 32.
         device: auto, cpu or cuda.
         precision: Of the network.
         batch: Photographs of one size that share a pass.
@@ -122,12 +122,13 @@ def memo(
         precision=precision,
         batch_size=batch,
         seed=seed,
-        **{key: value for key, value in {"long_side": long_side, "tile": tile}.items() if value is not None},
+        long_side=long_side,
+        tile=tile,
     )
 
     def detect(images: list[Photo], names: list[str]) -> list[Found]:
         recorder = RevealOrder() if frames else None
-        predictions = predictor.predict(images, names, **({"on_frame": recorder} if recorder else {}))
+        predictions = predictor.predict(images, names, on_frame=recorder)
         return [
             Found(each.probability, each.edges > 0, each.rounds, recorder.orders[name] if recorder else None)
             for name, each in zip(names, predictions, strict=True)
