@@ -140,7 +140,8 @@ def arguments(method: str) -> list[str]:
 
 def _stamp(choices: dict[str, Any]) -> int:
     """Changes when the weight file is replaced, so that a network in memory is not taken for it."""
-    return Path(choices["weights"]).stat().st_mtime_ns if choices.get("weights") else 0
+    path = Path(choices.get("weights") or "")
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 @lru_cache(maxsize=2)
@@ -193,6 +194,8 @@ def build(root: Path) -> gradio.Blocks:
                 photo = gradio.Image(
                     label="Photograph", type="filepath", image_mode=None, sources=["upload", "clipboard"]
                 )
+                # The file as it came: edgebench reads more kinds than the component, and says what is wrong with one.
+                photo.preprocess = lambda upload: upload.path if upload else None
                 button = gradio.Button("Find edges", variant="primary")
                 method = gradio.Dropdown(methods, value=methods[0], label="Method")
                 controls = _controls(gradio, weights, methods[0])
@@ -216,7 +219,8 @@ def build(root: Path) -> gradio.Blocks:
             try:
                 reply = respond(Path(path) if path else None, chosen, choices, Path(folder.name))
             except EdgebenchError as error:
-                raise gradio.Error(str(error), title="This did not work", print_exception=False) from error
+                message = str(error).replace(f"{path}", Path(path or "").name)  # where uploads lie interests nobody
+                raise gradio.Error(message, title="This did not work", print_exception=False) from error
             return (
                 (255 * reply.probability).astype("uint8"),
                 reply.edges.astype("uint8") * 255,
