@@ -201,7 +201,7 @@ def test_batches_hold_one_size(tmp_path: Path) -> None:
 
 
 def test_few_photographs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "WAITING_PIXELS", 30)
+    monkeypatch.setattr(stage, "WAITING_BYTES", 90)
     seen: list[list[str]] = []
     sizes = {"a": (4, 4), "b": (5, 5), "c": (4, 4)}
     predict_photos(counting(2, seen), photographs(tmp_path / "in", sizes), tmp_path / "out", overwrite=False)
