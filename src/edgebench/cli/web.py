@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgebench.stages.photos import Detector
 
+BUTTONS = ["download", "fullscreen"]  # no button that shares pictures with a public site
 LARGEST_UPLOAD = "40mb"
 WAITING = 8
 """Requests that may wait for their turn; one is worked on at a time."""
@@ -202,9 +203,11 @@ def build(root: Path) -> gradio.Blocks:
             with gradio.Column(scale=2):
                 text = gradio.Textbox(label="Summary", interactive=False)
                 with gradio.Row():
-                    probability = gradio.Image(label="Probability (bright = edge)", format="png", interactive=False)
-                    edges = gradio.Image(label="Edges", format="png", interactive=False)
-                animation = gradio.Image(label="Reveal", format="gif", interactive=False)
+                    probability = gradio.Image(
+                        label="Probability (bright = edge)", format="png", interactive=False, buttons=BUTTONS
+                    )
+                    edges = gradio.Image(label="Edges", format="png", interactive=False, buttons=BUTTONS)
+                animation = gradio.Image(label="Reveal", format="gif", interactive=False, buttons=BUTTONS)
 
         def shown(chosen: str) -> list[Any]:
             names = arguments(chosen)
