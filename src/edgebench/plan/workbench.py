@@ -37,8 +37,8 @@ from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
-PREDICT_COLUMNS = ["seconds_per_image"]
+COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
 # The method of the train stage that makes our weights of a checkpoint, by its format.
@@ -393,8 +393,12 @@ class Workbench:
             scale=predict.scale,
             seed=None,
             settings=settings.model_dump(mode="json", include={"method", "dataset", "split", "limit"}),
-            inputs={"dataset": predict.inputs["dataset"], "predictions": predict},
-            words=(predict.label, protocol.columns),
+            inputs={
+                "dataset": predict.inputs["dataset"],
+                "predictions": predict,
+                **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
+            },
+            words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
             resources=settings.resources.model_dump(),
@@ -615,9 +619,9 @@ def _fill(template: str, values: Map, where: str) -> str:
 
 
 def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
-    known = list(PREDICT_COLUMNS)
+    known = list(RECORD_COLUMNS)
     for protocol in protocols.values():
-        known += [f"{protocol.columns}_{each}".rstrip("_") for each in COLUMNS_OF[protocol.method]]
+        known += [f"{protocol.columns}_{each}".strip("_") for each in COLUMNS_OF[protocol.method]]
     for column in experiment.columns:
         if column not in known:
             raise ConfigError(f"{where}: columns: none of its protocols gives '{column}'.{nearest(column, known)}")

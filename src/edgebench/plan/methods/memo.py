@@ -123,10 +123,22 @@ class MemoPredict(Predict):
         weights: Training run whose weights are used.
         reveal: Which pixels are revealed at each step.
         steps: Forward rounds; at the last one everything left is revealed. `full` goes on until no pixel is
-            masked; for the scheduled orders it is 100 rounds, the authors' default.
+            masked; for the scheduled orders it is 100 rounds, the authors' default. `adaptive` (ours) is full, but
+            ends an image when its map has stopped changing.
+        confidence_threshold: locmax reveals only what is surer than this; 0.5 is no threshold.
+        schedule: How many pixels each step of topk and random reveals.
         guidance: Scale of classifier-free guidance; 1 needs no second pass.
         compat: Borders and the 20 % cap: `edgebench` (no wrap-around, most confident first), `official` (the
             authors' PyTorch code: wrap-around, random subset) or `native` (their C++ operator).
+        dino_size: Size at which DINOv2 sees an image: the one the network was built for, or the image's own.
+        long_side: Images with a longer side are shrunk to this many pixels, and their maps enlarged; null does not.
+        tile: Images with a longer side go through the network in overlapping tiles of this many pixels, which
+            bounds the memory and is approximate; null does not.
+        scales: The logits are averaged over the image at these scales.
+        batch: Images of one padded size that share a pass.
+        compile: Let torch.compile specialise the network, which pays for many images of few sizes on a GPU.
+        frames: Of so many images, the first, the reveal is kept as `frames/<id>.npz`: `order` (H, W), the step from
+            0 that revealed each pixel, and `probability` (H, W), 0 to 255.
     """
 
     VERSION: ClassVar[int] = 1
@@ -135,12 +147,26 @@ class MemoPredict(Predict):
     method: Literal["memo"]
     weights: Role
     reveal: Literal["locmax", "topk", "random"] = "locmax"
-    steps: PositiveInt | Literal["full"] = 10
+    steps: PositiveInt | Literal["full", "adaptive"] = 10
+    confidence_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    schedule: Literal["uniform", "linear", "exponential", "cycloid", "circle_x", "circle_t"] = "uniform"
     guidance: Annotated[float, Field(ge=1)] = 1.4
     compat: Literal["edgebench", "official", "native"] = "edgebench"
+    dino_size: Literal["fixed", "adaptive"] = "fixed"
+    long_side: PositiveInt | None = None
+    tile: Annotated[int, Field(gt=64, multiple_of=32)] | None = None
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     batch: Annotated[PositiveInt, BY_SCALE] = 4
     precision: Precision = "fp32"
+    compile: Annotated[bool, BY_SCALE] = False
     device: Device = "auto"
+    frames: Annotated[int, Field(ge=0), BY_SCALE] = 0
+
+    @model_validator(mode="after")
+    def _one_way_of_looking(self) -> Self:
+        if self.tile is not None and self.scales != (1.0,):
+            raise ValueError("tile and scales cannot go together")
+        return self
 
     def words(self) -> list[str]:
         return [f"{self.reveal}{self.steps}", f"g{self.guidance:g}"]
