@@ -140,7 +140,7 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
         )
     if folder.resolve() in destination.resolve().parents:
         raise DataError(f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder.")
-    suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
+    suffixes = IMAGE_SUFFIXES if definition["layout"] == "folder" else IMAGE_SUFFIXES | {".mat"}
     index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 MAPS = "maps"
+FRAMES = "frames"
 
 
 def open_input(spec: RunSpec) -> Dataset:
