@@ -30,11 +30,16 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs behind one row for one seed."""
+    """The runs behind one row for one seed.
+
+    Attributes:
+        asked: Data sets that the recipe names, whatever stands in for them.
+    """
 
     seed: int
     predict: Run
     evaluations: dict[str, Run]
+    asked: frozenset[str]
 
     def spec(self) -> Map:
         """As plain data."""
@@ -108,13 +113,12 @@ class Table:
     def _content(self) -> Map:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
-        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
-        datasets = {run.dataset["name"] for run in runs if run.dataset is not None}
-        stand_ins = {}
-        for original, other in self.scale.stand_ins.items():
-            name = other if isinstance(other, str) else other.dataset
-            if name in datasets:
-                stand_ins[original] = name
+        asked = {name for row in self.rows for seed in row.runs for name in seed.asked}
+        stand_ins = {
+            original: other if isinstance(other, str) else other.dataset
+            for original, other in self.scale.stand_ins.items()
+            if original in asked
+        }
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,

@@ -278,7 +278,7 @@ class Workbench:
             raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', not one of its runs.")
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
-        return SeedRuns(seed, predict, evaluations)
+        return SeedRuns(seed, predict, evaluations, builder.asked)
 
     def _layers(
         self,
@@ -416,6 +416,12 @@ class _Builder:
         self.seed, self.where = seed, where
         self._runs: dict[str, Run] = {}
         self._open: list[str] = []
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Data sets that the settings of the runs made so far name."""
+        used = [self.settings[role] for role in self._runs]
+        return frozenset(each.dataset for each in used if isinstance(each, OnImages))
 
     def run(self, role: str) -> Run:
         """The run of a role, with all that it needs."""

@@ -49,6 +49,17 @@ def test_every_printed_row_of_the_paper_stands_in_its_table(root: Path, bench: W
                 assert any(each.get(line["metric"]) == float(line["value"]) for each in beside), (name, line)
 
 
+def test_a_table_names_the_stand_ins_of_its_own_data_sets(bench: Workbench) -> None:
+    def stand_ins(scale: str, table: str) -> dict[str, str]:
+        found: dict[str, str] = bench.find_table(scale, table).spec()["stand_ins"]
+        return found
+
+    assert stand_ins("demo", "memo/main_bsds") == {"laion": "scenes_photos", "bsds500": "scenes"}
+    assert stand_ins("demo", "memo/multicue") == {"laion": "scenes_photos", "multicue": "scenes"}
+    assert stand_ins("mini", "memo/uded") == {"laion": "bsds500"}
+    assert stand_ins("paper", "memo/uded") == {}
+
+
 def test_uded_changes_nothing_but_what_is_predicted(bench: Workbench) -> None:
     def runs(table: str) -> dict[str, str]:
         row = next(row for row in bench.find_table("paper", table).rows if row.key == "memo")
