@@ -134,9 +134,8 @@ def memo(
     tile: Annotated[
         int | None,
         typer.Option(
-            min=64,
-            help="Cut larger photographs into overlapping tiles of this side: bounded memory and all the detail, but "
-            "an approximation, because the network no longer sees the whole.",
+            help="Cut larger photographs into overlapping tiles of this side, a multiple of 32 such as 512: bounded "
+            "memory and all the detail, but an approximation, because the network no longer sees the whole.",
             show_default="no tiles",
         ),
     ] = None,

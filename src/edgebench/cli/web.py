@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgebench.stages.photos import Detector
 
+BUTTONS = ["download", "fullscreen"]  # no button that shares pictures with a public site
 LARGEST_UPLOAD = "40mb"
 WAITING = 8
 """Requests that may wait for their turn; one is worked on at a time."""
@@ -140,7 +141,8 @@ def arguments(method: str) -> list[str]:
 
 def _stamp(choices: dict[str, Any]) -> int:
     """Changes when the weight file is replaced, so that a network in memory is not taken for it."""
-    return Path(choices["weights"]).stat().st_mtime_ns if choices.get("weights") else 0
+    path = Path(choices.get("weights") or "")
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 @lru_cache(maxsize=2)
@@ -193,15 +195,19 @@ def build(root: Path) -> gradio.Blocks:
                 photo = gradio.Image(
                     label="Photograph", type="filepath", image_mode=None, sources=["upload", "clipboard"]
                 )
+                # The file as it came: edgebench reads more kinds than the component, and says what is wrong with one.
+                photo.preprocess = lambda upload: upload.path if upload else None
+                button = gradio.Button("Find edges", variant="primary")
                 method = gradio.Dropdown(methods, value=methods[0], label="Method")
                 controls = _controls(gradio, weights, methods[0])
-                button = gradio.Button("Find edges", variant="primary")
             with gradio.Column(scale=2):
                 text = gradio.Textbox(label="Summary", interactive=False)
                 with gradio.Row():
-                    probability = gradio.Image(label="Probability (bright = edge)", format="png", interactive=False)
-                    edges = gradio.Image(label="Edges", format="png", interactive=False)
-                animation = gradio.Image(label="Reveal", format="gif", interactive=False)
+                    probability = gradio.Image(
+                        label="Probability (bright = edge)", format="png", interactive=False, buttons=BUTTONS
+                    )
+                    edges = gradio.Image(label="Edges", format="png", interactive=False, buttons=BUTTONS)
+                animation = gradio.Image(label="Reveal", format="gif", interactive=False, buttons=BUTTONS)
 
         def shown(chosen: str) -> list[Any]:
             names = arguments(chosen)
@@ -216,7 +222,8 @@ def build(root: Path) -> gradio.Blocks:
             try:
                 reply = respond(Path(path) if path else None, chosen, choices, Path(folder.name))
             except EdgebenchError as error:
-                raise gradio.Error(str(error), title="This did not work", print_exception=False) from error
+                message = str(error).replace(f"{path}", Path(path or "").name)  # where uploads lie interests nobody
+                raise gradio.Error(message, title="This did not work", print_exception=False) from error
             return (
                 (255 * reply.probability).astype("uint8"),
                 reply.edges.astype("uint8") * 255,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +23,8 @@ from edgebench.stages.record import code, machine
 
 RECORD = "predict.json"
 RECORD_EVERY_SECONDS = 5.0
-WAITING_PIXELS = 64_000_000
-"""Photographs that wait for others of their size hold at most this many pixels, about 200 MB."""
+WAITING_BYTES = 200_000_000
+"""Photographs that wait for others of their size take at most so much memory."""
 
 LARGE_PIXELS = 1_500_000
 Photo = NDArray[np.uint8]
@@ -55,7 +56,8 @@ class Detector:
         settings: What decides its result; it is recorded, and results of other settings are not mixed with these.
         detect: Images uint8 (H, W, 3) and their names in, one answer each out.
         weights: Its weight file.
-        batch: Images of one size that it takes at a time.
+        batch: Images that it takes at a time.
+        group: Images share a batch when this is equal, given height and width.
         advice: What to say before a large photograph, or nothing for methods that are fast at any size.
     """
 
@@ -64,6 +66,7 @@ class Detector:
     detect: Callable[[list[Photo], list[str]], list[Found]]
     weights: Path | None = None
     batch: int = 1
+    group: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width)
     advice: str = ""
 
 
@@ -95,10 +98,10 @@ def memo(
         guidance: Scale of classifier-free guidance, at least 1.
         compat: Which of the authors' programs to follow.
         long_side: Photographs with a longer side, in pixels, are made smaller first; 0 does not.
-        tile: Side of the tiles into which larger photographs are cut, pixels.
+        tile: Side of the tiles into which larger photographs are cut, a multiple of 32.
         device: auto, cpu or cuda.
         precision: Of the network.
-        batch: Photographs of one size that share a pass.
+        batch: Photographs of one size, once padded, that share a pass.
         seed: Of the random reveal.
         frames: Keep the order in which pixels were revealed.
 
@@ -109,6 +112,7 @@ def memo(
     from edgebench.methods.memo.frames import RevealOrder
     from edgebench.methods.memo.predictor import Predictor
     from edgebench.methods.memo.reveal import RevealSettings
+    from edgebench.methods.memo.tiles import padded_size
     from edgebench.methods.memo.weights import load_network
     from edgebench.stages.predict import choose_device
 
@@ -122,12 +126,13 @@ def memo(
         precision=precision,
         batch_size=batch,
         seed=seed,
-        **{key: value for key, value in {"long_side": long_side, "tile": tile}.items() if value is not None},
+        long_side=long_side,
+        tile=tile,
     )
 
     def detect(images: list[Photo], names: list[str]) -> list[Found]:
         recorder = RevealOrder() if frames else None
-        predictions = predictor.predict(images, names, **({"on_frame": recorder} if recorder else {}))
+        predictions = predictor.predict(images, names, on_frame=recorder)
         return [
             Found(each.probability, each.edges > 0, each.rounds, recorder.orders[name] if recorder else None)
             for name, each in zip(names, predictions, strict=True)
@@ -138,7 +143,7 @@ def memo(
         "tile": tile, "device": str(predictor.device), "precision": precision, "seed": seed,
     }  # fmt: skip
     large = "" if long_side or tile else "--long-side 640 makes it smaller first, --tile 512 cuts it into pieces."
-    return Detector("memo", settings, detect, weights, batch, large)
+    return Detector("memo", settings, detect, weights, batch, partial(padded_size, long_side=long_side), large)
 
 
 def canny(*, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Detector:
@@ -326,8 +331,8 @@ Batch = list[tuple[str, Photo]]
 def _batches(
     names: Sequence[str], paths: dict[str, Path], detector: Detector, failed: dict[str, str]
 ) -> Iterator[Batch]:
-    """Read photographs and give them out in batches of one size, holding few of them at a time."""
-    waiting: dict[tuple[int, ...], Batch] = {}
+    """Read photographs and give them out in batches of a group, holding few of them at a time."""
+    waiting: dict[tuple[int, int], Batch] = {}
     advised = not detector.advice
     for name in names:
         try:
@@ -335,15 +340,16 @@ def _batches(
         except DataError as error:
             failed[str(paths[name])] = _reason(error, paths[name])
             continue
-        if not advised and image.shape[0] * image.shape[1] > LARGE_PIXELS:
-            size = f"{image.shape[1]} x {image.shape[0]} pixels will take long and much memory"
+        height, width = image.shape[:2]
+        if not advised and height * width > LARGE_PIXELS:
+            size = f"{width} x {height} pixels will take long and much memory"
             print(f"{paths[name]}: {size}; {detector.advice}", file=sys.stderr)
             advised = True
-        group = waiting.setdefault(image.shape, [])
-        group.append((name, image))
-        if len(group) == detector.batch:
-            yield waiting.pop(image.shape)
-        while sum(len(each) * shape[0] * shape[1] for shape, each in waiting.items()) > WAITING_PIXELS:
+        group = detector.group(height, width)
+        waiting.setdefault(group, []).append((name, image))
+        if len(waiting[group]) == detector.batch:
+            yield waiting.pop(group)
+        while sum(image.size for each in waiting.values() for _, image in each) > WAITING_BYTES:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 

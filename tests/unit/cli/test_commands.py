@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from edgebench.cli.doctor import examine
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import preset
+from edgebench.methods.memo.weights import load_network
 from tests.unit.cli.helpers import maps_and_truth, run
+from tests.unit.methods.deepspeed import official_name, write_deepspeed
 
 
 class TestHelp:
@@ -56,6 +63,12 @@ class TestPlan:
         for word in ("pretrain", "GPU-hours", "declared", "disk", "bsds500", "non-commercial"):
             assert word in output
 
+    def test_released_checkpoints(self, root: Path) -> None:
+        output = run(root, "plan", "memo/main_bsds", "--scale", "paper", "--checkpoints", "pull", "--runs")
+        assert "released: memo_bsds_early-" in output
+        assert "memo_bsds_early: MEMO fine-tuned on BSDS500 from epoch 79, adapters of rank 8, 1.9 GB" in output
+        assert "'puil'" in run(root, "plan", "--checkpoints", "puil", code=2)
+
     def test_lists_runs(self, root: Path) -> None:
         assert "finetune: memo-scenes-small" in run(root, "plan", "memo", "--scale", "demo", "--runs")
 
@@ -98,6 +111,26 @@ class TestFetch:
         assert "1.png" in run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config), code=2)
         assert not list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
 
+    def test_a_released_checkpoint_from_a_file(self, tmp_path: Path, root: Path) -> None:
+        """Fetched, converted, and then found by its name; a file of another network is refused with its name."""
+        shutil.copytree(root / "config", tmp_path / "repository" / "config")
+        definition = tmp_path / "repository/config/checkpoints/memo_laion_tiny.yaml"
+        definition.write_text(definition.read_text().replace("preset: tiny", "preset: small"))
+        torch.manual_seed(0)
+        weights = {official_name(name): value for name, value in MemoNetwork(preset("small")).state_dict().items()}
+        source = write_deepspeed(tmp_path / "mp_rank_00_model_states.pt", weights)
+        fetch = ("fetch", "memo_laion_tiny", "--root", "repository", "--mirror", str(source))
+        output = run(tmp_path, *fetch)
+        assert "complete and checked" in output
+        assert "converted, in results/runs/released/memo_laion_tiny-" in output
+        (record,) = tmp_path.glob("results/runs/released/*/run.json")
+        content = json.loads(record.read_text())
+        assert (content["averaged_updates"], content["merged_lora_rank"]) == (9, None)
+        assert load_network(record.parent / "weights.safetensors").config == preset("small")
+
+        definition.write_text(definition.read_text().replace("preset: small", "preset: tiny"))
+        assert "preset is 'tiny', but the weights are those of 'small'" in run(tmp_path, *fetch, code=2)
+
     def test_unknown_data_set(self, root: Path) -> None:
         assert "Did you mean 'bsds500'?" in run(root, "fetch", "bsd500", code=2)
 
@@ -108,8 +141,6 @@ class TestFetch:
 
 
 def repository_with_photos(folder: Path, root: Path, gate: str = "none") -> Path:
-    import shutil
-
     shutil.copytree(root / "config", folder / "repository" / "config")
     (folder / "repository" / "config" / "datasets" / "photos.yaml").write_text(
         "name: photos\ntitle: Mine\nlayout: folder\nsource: {local: true}\nimages: {train: 3}\n"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from skimage import data
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from edgebench.cli.predict import app
 from edgebench.errors import EdgebenchError
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import NetworkConfig
+from edgebench.methods.memo.weights import weight_metadata
 from edgebench.plan.methods import all_settings
+from edgebench.plan.workbench import Workbench
 from edgebench.stages.photos import METHODS
 from tests.unit.cli.helpers import run
 
@@ -100,6 +107,27 @@ def test_weights_that_are_none(photos: Path, tmp_path: Path) -> None:
     result = invoke("memo", photos, "-o", tmp_path / "out", "--weights", tmp_path / "a.safetensors")
     assert isinstance(result.exception, EdgebenchError)
     assert "not a readable safetensors file" in str(result.exception)
+
+
+def test_weights_by_name(photos: Path, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`demo` is what the demo's main table is made with."""
+    shutil.copytree(root / "config", tmp_path / "config")
+    table = Workbench(tmp_path).find_table("demo", "memo/main_bsds")
+    trained = next(row for row in table.rows if row.key == "memo").runs[0].predict.inputs["weights"]
+    weights = tmp_path / trained.folder / "weights.safetensors"
+    monkeypatch.chdir(tmp_path)
+    arguments = ["memo", photos / "cat.png", "-o", "out", "--weights", "demo", "--steps", "5", "--frames"]
+    assert trained.folder in str(invoke(*arguments).exception)
+    weights.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    network = MemoNetwork(NetworkConfig(4, (8, 16), 1, 4))
+    save_file(network.state_dict(), weights, metadata=weight_metadata(network.config))
+    (weights.parent / "run.json").write_text("{}")
+    output = invoke(*arguments).output
+    assert "1 edge map made" in output
+    assert "reveal: out/frames" in output
+    with Image.open(tmp_path / "out" / "frames" / "cat.gif") as animation:
+        assert animation.n_frames == 6  # type: ignore[attr-defined]
 
 
 def test_help_says_what_options_cost() -> None:

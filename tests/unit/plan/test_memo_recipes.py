@@ -137,3 +137,27 @@ def test_adapters_of_every_rank_and_none(bench: Workbench) -> None:
     tuned = [chain(bench, "paper", row.key, table.name)["finetune"] for row in table.rows]
     assert [settings(run)["lora_rank"] for run in tuned] == [2, 8, 32, None]
     assert tuned[1].id == chain(bench, "paper", "memo_bsds")["finetune"].id
+
+
+def test_released_weights_stand_for_what_the_authors_trained(bench: Workbench) -> None:
+    pulled = Workbench(bench.root, {"checkpoints": "pull"})
+    expected = {
+        "memo_bsds": "memo_bsds_early",
+        "memo_bsds_late": "memo_bsds_late",
+        "memo_bsds_real": None,
+        "memo_tiny": "memo_laion_tiny",
+        "memo_biped": "memo_biped_late",
+        "memo_biped_tiny": "memo_biped_tiny",
+    }
+    for recipe, checkpoint in expected.items():
+        predict = (
+            next(row for row in pulled.find_table("paper", "memo/recipes").rows if row.key == recipe).runs[0].predict
+        )
+        weights = predict.inputs["weights"]
+        assert (weights.role == "released") == (checkpoint is not None), recipe
+        if checkpoint:
+            assert checkpoint in weights.name
+    for table in ("memo/ablation_loss", "memo/ablation_lora_rank"):
+        for row in pulled.find_table("paper", table).rows:
+            released = row.runs[0].predict.inputs["weights"].role == "released"
+            assert released == (row.key in ("released", "rank8")), row.key

@@ -201,7 +201,7 @@ def test_batches_hold_one_size(tmp_path: Path) -> None:
 
 
 def test_few_photographs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "WAITING_PIXELS", 30)
+    monkeypatch.setattr(stage, "WAITING_BYTES", 90)
     seen: list[list[str]] = []
     sizes = {"a": (4, 4), "b": (5, 5), "c": (4, 4)}
     predict_photos(counting(2, seen), photographs(tmp_path / "in", sizes), tmp_path / "out", overwrite=False)
@@ -245,3 +245,45 @@ def test_memo_writes_what_its_predictor_says(folder: Path, tmp_path: Path, weigh
     assert record["images"]["cat"]["rounds"] == 3
     assert record["settings"]["guidance"] == 1.5
     assert len(record["weights"]["sha256"]) == 64
+
+
+def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Path) -> None:
+    """Every step reveals something, the last frame is the map, and asking for frames later makes them."""
+    output = tmp_path / "out"
+    plain = stage.memo(weights, steps=6, guidance=1, batch=2, device="cpu")
+    predict_photos(plain, folder, output, overwrite=False)
+    detector = stage.memo(weights, steps=6, guidance=1, batch=2, device="cpu", frames=True)
+    summary = predict_photos(detector, folder, output, overwrite=False, frames=True)
+    assert sorted(summary.done) == NAMES
+    assert files(output / "frames") == [f"{name}.gif" for name in NAMES]
+    with Image.open(output / "frames" / "cat.gif") as animation:
+        assert animation.n_frames == 7  # type: ignore[attr-defined]
+        animation.seek(6)
+        # 80 pixels are shown as 240, in the middle of 256; the palette rounds the greys a little.
+        last = np.asarray(animation.convert("RGB"))[: 3 * 60 : 3, 8 : 8 + 3 * 80 : 3, 0]
+    assert np.abs(last.astype(int) - level(output / "prediction" / "cat.png")).max() <= 8
+    assert predict_photos(detector, folder, output, overwrite=False, frames=True).done == []
+
+
+def test_memo_can_work_on_a_smaller_image(folder: Path, tmp_path: Path, weights: Path) -> None:
+    detector = stage.memo(weights, steps="2", long_side=40, guidance=1, device="cpu")
+    predict_photos(detector, folder / "cat.png", tmp_path / "out", overwrite=False)
+    assert level(tmp_path / "out" / "prediction" / "cat.png").shape == (60, 80)
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert (record["settings"]["steps"], record["settings"]["long_side"]) == (2, 40)
+    with pytest.raises(ConfigError, match="steps 'many'"):
+        stage.memo(weights, steps="many")
+    with pytest.raises(ConfigError, match="tile 50"):
+        stage.memo(weights, tile=50)
+
+
+def test_weights_of_finished_runs_are_found(tmp_path: Path, weights: Path) -> None:
+    place = tmp_path / "results" / "runs" / "finetune" / "memo-1"
+    place.mkdir(parents=True)
+    (place / "weights.safetensors").write_bytes(weights.read_bytes())
+    for name, content in (("other", {"method": "diffdis"}), ("none", None)):
+        (place.parent / name).mkdir()
+        save_file({"a": torch.zeros(1)}, place.parent / name / "weights.safetensors", metadata=content)
+    (place.parent / "damaged").mkdir()
+    (place.parent / "damaged" / "weights.safetensors").write_bytes(b"cut off")
+    assert stage.trained_weights(tmp_path) == {"finetune: memo-1": place / "weights.safetensors"}

@@ -31,11 +31,14 @@ def crop_centres(image: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
     Half the crop's diagonal must lie between the centre and every black pixel and the frame, an eighth of the
     crop wide. In images of less than about 1.66 crops that is nowhere.
     """
-    valid = np.asarray(Image.fromarray(image).convert("L")) > 0
-    inside = np.zeros_like(valid)
-    margin = max(int(side * MARGIN), 1)
-    inside[margin:-margin, margin:-margin] = True
-    return ndimage.distance_transform_edt(valid & inside) > np.sqrt(2) / 2 * side
+    reach = np.sqrt(2) / 2 * side
+    frame = int(side * MARGIN)
+    far = [np.minimum(np.arange(size), np.arange(size)[::-1]) - frame + 1 > reach for size in image.shape[:2]]
+    centres = np.logical_and.outer(*far)
+    black = np.asarray(Image.fromarray(image).convert("L")) == 0
+    if black.any() and centres.any():
+        centres &= ndimage.distance_transform_edt(~black) > reach
+    return centres
 
 
 def released_crop(
