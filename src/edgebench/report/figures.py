@@ -261,7 +261,7 @@ def _rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row
     if not rows:
         raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
     where = rows[0].runs[0].dataset or {}
-    rows = [row for row in rows if row.runs[0].dataset == where]
+    rows = [row for row in rows if _same_images(row.runs[0].dataset or {}, where)]
     dataset = open_dataset(where["layout"], where["folder"], where["split"])
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
@@ -270,6 +270,11 @@ def _rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row
             f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
         )
     return rows, dataset, list(common)
+
+
+def _same_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs took their images from one place; how many they took may differ."""
+    return all(one[key] == other[key] for key in ("folder", "layout", "split"))
 
 
 def _references(dataset: Dataset, ids: Sequence[str]) -> list[tuple[str, list[NDArray[Any]]]]:
