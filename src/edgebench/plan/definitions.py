@@ -1,4 +1,4 @@
-"""What the files below `config/` may say: data sets, protocols, recipes, scales, experiments."""
+"""What the files below `config/` may say: data sets, checkpoints, protocols, recipes, scales, experiments."""
 
 from __future__ import annotations
 
@@ -58,6 +58,79 @@ class Dataset(Strict):
     edge_tolerance: Fraction | None = None
     bytes: int | None = None
     gate: Literal["none", "accept", "manual"] = "none"
+
+
+class HubSource(Strict):
+    """Files of a repository on the Hugging Face hub.
+
+    Attributes:
+        repo: OWNER/NAME.
+        revision: Branch, tag or commit; the commit it stood for is recorded.
+        patterns: Which files, as `*` patterns of their paths in the repository; `*` also crosses `/`.
+    """
+
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: str = "main"
+    patterns: Annotated[list[str], Field(min_length=1)]
+
+
+class CheckpointSource(Strict):
+    """Where a checkpoint's files come from: a repository of the hub, or addresses that `files` lie below."""
+
+    hub: HubSource | None = None
+    mirrors: list[str] = []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> CheckpointSource:
+        if (self.hub is not None) == bool(self.mirrors):
+            raise ValueError("say exactly one of 'hub' and 'mirrors'")
+        return self
+
+
+class KnownFile(Strict):
+    """What is known of a file beforehand.
+
+    Attributes:
+        sha256: Its digest, or the first 8 digits or more, as PyTorch's own file names carry them; null where
+            the owner publishes none.
+        bytes: Its size; null where it is not known.
+    """
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None = None
+    bytes: PositiveInt | None = None
+
+
+class Checkpoint(Strict):
+    """Weights that somebody released: `config/checkpoints/NAME.yaml`.
+
+    Attributes:
+        format: `memo_deepspeed` is a training checkpoint of MEMO's authors, which is converted once;
+            `transformers` a folder that the transformers library reads; `file` whatever else.
+        preset: Size of the network in a `memo_deepspeed` checkpoint.
+        files: What is known of single files, by path; the hub's own digests are checked besides.
+        bytes: Size of the download; an estimate where the owner states none.
+        gate: `manual` when people must ask the owners for the files themselves.
+    """
+
+    name: Name
+    title: str
+    format: Literal["memo_deepspeed", "transformers", "file"]
+    preset: str | None = None
+    source: CheckpointSource
+    files: dict[str, KnownFile] = {}
+    bytes: PositiveInt | None = None
+    gate: Literal["none", "accept", "manual"] = "none"
+    licence: str
+    terms: str
+    citation: str
+
+    @model_validator(mode="after")
+    def _complete(self) -> Checkpoint:
+        if self.source.hub is None and not self.files:
+            raise ValueError("name the 'files' that lie below 'source.mirrors'")
+        if (self.format == "memo_deepspeed") != (self.preset is not None):
+            raise ValueError("'preset' belongs to the format memo_deepspeed, and to no other")
+        return self
 
 
 class EdgeNms(Strict):

@@ -101,7 +101,8 @@ class Table:
     def _content(self) -> Map:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
-        datasets = {(run.dataset or {})["name"] for each in self.predictions for run in [*each.upstream(), each]}
+        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
+        datasets = {run.dataset["name"] for run in runs if run.dataset is not None}
         stand_ins = {}
         for original, other in self.scale.stand_ins.items():
             name = other if isinstance(other, str) else other.dataset

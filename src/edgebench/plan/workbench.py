@@ -6,21 +6,31 @@ import itertools
 import re
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
-from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
+from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
 from edgebench.plan.merging import merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
 from edgebench.plan.resolve import Layer, resolve
 from edgebench.plan.runs import EVALUATE_VERSION, Run
-from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, fields_by_scale, role_fields
+from edgebench.plan.settings import (
+    Evaluate,
+    OnImages,
+    Resources,
+    Settings,
+    Strict,
+    Train,
+    checkpoint_fields,
+    fields_by_scale,
+    role_fields,
+)
 from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
@@ -73,13 +83,17 @@ class Workbench:
         return self._definitions[path]  # type: ignore[return-value]
 
     def names(self, kind: str) -> list[str]:
-        """Names of all definitions of a kind: `datasets`, `experiments`, `protocols`, `recipes`, `scales`."""
+        """Names of all definitions of a kind: `checkpoints`, `datasets`, `experiments`, `protocols`, ..."""
         folder = self.root / "config" / kind
         return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
 
     def dataset(self, name: str) -> Dataset:
         """The definition of a data set."""
         return self._load(Dataset, "datasets", name)
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The definition of a released checkpoint."""
+        return self._load(Checkpoint, "checkpoints", name)
 
     def protocol(self, name: str) -> Protocol:
         """The definition of a protocol."""
@@ -152,6 +166,9 @@ class Workbench:
         for dataset in self.names("datasets"):
             if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
                 return self.fetch_run(dataset)
+        for checkpoint in self.names("checkpoints"):
+            if name.startswith(f"{checkpoint}-") and self.checkpoint_run(checkpoint).id == wanted:
+                return self.checkpoint_run(checkpoint)
         # The plans made so far first: a table's runs are asked for right after the table.
         for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
             run = self.plan(scale).runs.get(wanted)
@@ -189,32 +206,22 @@ class Workbench:
         """Write what the job of a run needs to know, unless it stands there already."""
         spec = run.spec()
         spec["runtime"] = self.config.runtime.model_dump(mode="json")
-        if run.stage == "fetch" and run.dataset is not None:
-            own = own_mirror or self.config.mirrors.get(run.dataset["name"])
-            spec["mirrors"] = [*([own] if own else []), *run.dataset["source"]["mirrors"]]
-            spec["accepted"] = accepted or run.dataset["gate"] == "none" or run.dataset["name"] in self.config.accept
+        fetched = run.dataset or run.checkpoint
+        if run.stage == "fetch" and fetched is not None:
+            own = own_mirror or self.config.mirrors.get(fetched["name"])
+            spec["mirrors"] = [*([own] if own else []), *fetched["source"]["mirrors"]]
+            spec["accepted"] = accepted or fetched["gate"] == "none" or fetched["name"] in self.config.accept
         write_text_if_changed(run.spec_file, pretty_json(spec))
 
     def fetch_run(self, dataset: str) -> Run:
         """The run that fetches a data set; the same for every scale."""
-        if dataset in self._fetches:
-            return self._fetches[dataset]
-        definition = self.dataset_map(dataset)
-        size = definition.get("bytes", 0) / 1e6
-        resources = Resources(cpus=4, disk_mb=size, minutes=10 + size / DOWNLOAD_MB_PER_MINUTE)
-        self._fetches[dataset] = Run(
-            stage="fetch",
-            role="fetch",
-            version=FETCH_VERSION,
-            scale="",
-            seed=None,
-            settings={"method": "fetch", "dataset": dataset},
-            inputs={},
-            words=(dataset,),
-            dataset=definition,
-            resources=resources.model_dump(),
-        )
+        if dataset not in self._fetches:
+            self._fetches[dataset] = _fetch_run("dataset", self.dataset_map(dataset))
         return self._fetches[dataset]
+
+    def checkpoint_run(self, name: str) -> Run:
+        """The run that fetches a released checkpoint; the same for every scale."""
+        return _fetch_run("checkpoint", self.checkpoint(name).model_dump(mode="json", exclude_none=True))
 
     def _table(self, name: str, scale_name: str, scale: Scale) -> Table:
         experiment = self.experiment(name)
@@ -353,6 +360,24 @@ class Workbench:
         return keys
 
 
+def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
+    name, size = definition["name"], definition.get("bytes", 0) / 1e6
+    resources = Resources(cpus=4, disk_mb=size, minutes=10 + size / DOWNLOAD_MB_PER_MINUTE)
+    return Run(
+        stage="fetch",
+        role="fetch",
+        version=FETCH_VERSION,
+        scale="",
+        seed=None,
+        settings={"method": "fetch", kind: name},
+        inputs={},
+        words=(name,),
+        dataset=definition if kind == "dataset" else None,
+        checkpoint=definition if kind == "checkpoint" else None,
+        resources=resources.model_dump(),
+    )
+
+
 def _typed(value: Any) -> Any:
     """A value of the command line, which hands over numbers and null as text."""
     try:
@@ -394,11 +419,16 @@ class _Builder:
         return self._runs[role]
 
     def _make(self, role: str, settings: Settings) -> Run:
-        dataset, split = self.scale.stand_in(settings.dataset, settings.split)
-        self._check_split(role, dataset, split)
-        references = role_fields(type(settings))
-        inputs = {"dataset": self.bench.fetch_run(dataset)}
-        for name in sorted(references):
+        roles, checkpoints = role_fields(type(settings)), checkpoint_fields(type(settings))
+        content = settings.model_dump(mode="json", exclude={"stage", "resources", *roles, *checkpoints})
+        inputs, words = {}, [settings.method]
+        if isinstance(settings, OnImages):
+            dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+            self._check_split(role, dataset, split)
+            inputs["dataset"] = self.bench.fetch_run(dataset)
+            content |= {"dataset": dataset, "split": split}
+            words.append(dataset)
+        for name in sorted(roles):
             other = getattr(settings, name)
             if other is not None:
                 if other not in self.settings:
@@ -406,8 +436,11 @@ class _Builder:
                         f"{self.where}: '{role}.{name}' is '{other}', not a run.{nearest(other, self.settings)}"
                     )
                 inputs[name] = self.run(other)
-        content = settings.model_dump(mode="json", exclude={"stage", "resources", *references})
-        content |= {"dataset": dataset, "split": split}
+        for name in sorted(checkpoints):
+            other = getattr(settings, name)
+            if other is not None:
+                self._check_checkpoint(f"{role}.{name}", other)
+                inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
         if isinstance(settings, Train) and "labels" in inputs:
@@ -415,7 +448,7 @@ class _Builder:
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
-            content["edge_tolerance"] = self.bench.dataset(dataset).edge_tolerance
+            content["edge_tolerance"] = self.bench.dataset(content["dataset"]).edge_tolerance
         return Run(
             stage=settings.stage,
             role=role,
@@ -424,10 +457,17 @@ class _Builder:
             seed=self.seed if settings.RANDOM else None,
             settings=content,
             inputs=inputs,
-            words=(settings.method, dataset, *settings.words()),
-            dataset=inputs["dataset"].dataset,
+            words=(*words, *settings.words()),
+            dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
             resources=settings.resources.model_dump(),
         )
+
+    def _check_checkpoint(self, key: str, name: str) -> None:
+        known = self.bench.names("checkpoints")
+        if name not in known:
+            raise ConfigError(
+                f"{self.where}: '{key}' is '{name}', not a file below config/checkpoints.{nearest(name, known)}"
+            )
 
     def _check_split(self, role: str, dataset: str, split: str) -> None:
         splits = self.bench.dataset(dataset).images

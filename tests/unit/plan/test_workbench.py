@@ -271,3 +271,42 @@ def test_every_experiment_plans_at_every_scale(root: Path) -> None:
         for name, table in bench.plan(scale).tables.items():
             assert table.evaluations, name
             assert table.caption
+
+
+class TestCheckpoints:
+    def test_a_field_that_names_a_checkpoint_becomes_an_input(self, repository: Path) -> None:
+        pretrain = next(run for run in Workbench(repository).plan("paper").runs.values() if run.role == "pretrain")
+        fetched = pretrain.inputs["dino_weights"]
+        assert (fetched.stage, fetched.label) == ("fetch", "dinov2_with_registers_base")
+        assert "dino_weights" not in pretrain.settings
+
+    def test_presets_without_dino_need_none(self, repository: Path) -> None:
+        runs = Workbench(repository).plan("demo").runs.values()
+        assert not any("dino_weights" in run.inputs for run in runs)
+
+    def test_a_fetch_run_is_found_by_its_name(self, repository: Path) -> None:
+        bench = Workbench(repository)
+        run = bench.checkpoint_run("dinov2_small")
+        assert bench.find_run(run.name) == run
+
+    @pytest.mark.parametrize(
+        ("old", "new", "same"),
+        [
+            ("licence: Apache-2.0", "licence: another", True),
+            ("bytes: 88_000_000", "bytes: 88_000_001", True),
+            ("revision: main", "revision: v2", False),
+            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: 12345678}}", False),
+        ],
+    )
+    def test_identity_is_what_the_files_hold(self, repository: Path, old: str, new: str, same: bool) -> None:
+        before = Workbench(repository).checkpoint_run("dinov2_small").id
+        change(repository, "config/checkpoints/dinov2_small.yaml", old, new)
+        assert (Workbench(repository).checkpoint_run("dinov2_small").id == before) is same
+
+    def test_unknown_checkpoint_names_the_nearest(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match=r"'pretrain.dino_weights' is 'dinov2_smal'.*'dinov2_small'"):
+            Workbench(repository, {"set": {"pretrain.dino_weights": "dinov2_smal"}}).plan("paper")
+
+    def test_dino_weights_that_are_not_needed_are_refused(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match="dino_weights must be null: starts from other weights"):
+            Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper")

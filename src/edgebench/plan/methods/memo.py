@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from edgebench.plan.settings import (
     BY_SCALE,
+    CheckpointName,
     Device,
     Fraction,
     PositiveInt,
@@ -17,6 +18,9 @@ from edgebench.plan.settings import (
     Settings,
     Train,
 )
+
+DINO_OF_PRESET = {"default": "dinov2_with_registers_base", "tiny": "dinov2_small"}
+"""The presets with an image encoder, and its published weights."""
 
 
 class MemoTrain(Train):
@@ -38,6 +42,8 @@ class MemoTrain(Train):
         image_drop: Probability of training without the image, for guidance.
         lora_rank: Rank of the adapters when fine-tuning; null trains all weights.
         dino: `frozen` as the paper says or `trainable` as the authors' code does.
+        dino_weights: Published DINOv2 that the image encoder begins with; by default the one of the preset. Null
+            for presets without DINOv2, and where training starts from another run's weights.
     """
 
     VERSION: ClassVar[int] = 1
@@ -56,6 +62,22 @@ class MemoTrain(Train):
     image_drop: Fraction = 0.1
     lora_rank: PositiveInt | None = None
     dino: Literal["frozen", "trainable"] = "frozen"
+    dino_weights: Annotated[CheckpointName | None, BY_SCALE] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dino_of_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("start") or "dino_weights" in values:
+            return values
+        return {**values, "dino_weights": DINO_OF_PRESET.get(values.get("preset", "default"))}
+
+    @model_validator(mode="after")
+    def _dino_where_needed(self) -> Self:
+        needed = self.start is None and self.preset in DINO_OF_PRESET
+        if needed != (self.dino_weights is not None):
+            reason = "starts from other weights" if self.start else f"preset '{self.preset}'"
+            raise ValueError(f"dino_weights {'must be given' if needed else 'must be null'}: {reason}")
+        return self
 
     @model_validator(mode="after")
     def _trains_on_masks(self) -> Self:
