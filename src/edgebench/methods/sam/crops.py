@@ -103,5 +103,5 @@ def suppress_boxes(boxes: Boxes, scores: NDArray[np.floating], threshold: float)
         shared = np.clip(across, 0, None) * np.clip(down, 0, None)
         with np.errstate(invalid="ignore"):  # two boxes without area have no overlap
             iou = shared / (areas[best] + areas[order] - shared)
-        order = order[~(iou > threshold)]
+        order = order[~(iou.astype(np.float64) > threshold)]
     return np.array(kept, dtype=np.int64)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from edgebench.methods.sam.crops import Crop, crop_boxes, cut_by_crop, point_grid, suppress_boxes
@@ -72,16 +71,6 @@ class _Proposals:
         return _Proposals([self.masks[i] for i in indices], [self.scores[i] for i in indices])
 
 
-def shrink(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) whose longer side is at most `long_side`, made smaller by Lanczos where it is not."""
-    height, width = image.shape[:2]
-    if max(height, width) <= long_side:
-        return image
-    scale = long_side / max(height, width)
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-
-
 def stability_scores(logits: Tensor, threshold: float, offset: float) -> Tensor:
     """IoU of each mask cut off `offset` above and below the threshold.
 
@@ -104,7 +93,7 @@ def propose_masks(
     """All masks that a promptable segmenter finds in an image.
 
     Args:
-        image: uint8 (H, W, 3) RGB; see `shrink` for very large ones.
+        image: uint8 (H, W, 3) RGB.
         scorer: The segmenter; it sees every crop once.
         settings: Grid, thresholds and crops.
 
