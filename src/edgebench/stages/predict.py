@@ -97,7 +97,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
         load_network(spec.input("weights") / "weights.safetensors"),
         RevealSettings(strategy=settings["reveal"], steps=settings["steps"], compat=settings["compat"]),
         guidance=settings["guidance"],
-        device=_device(settings["device"]),
+        device=find_device(settings["device"]),
         precision=settings["precision"],
         batch_size=settings["batch"],
         seed=spec.seed,
@@ -109,7 +109,12 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     return make, {}
 
 
-def _device(wanted: str) -> str:
+def find_device(wanted: str) -> str:
+    """`cpu` or `cuda`, whichever `auto` means here.
+
+    Raises:
+        EdgebenchError: a GPU is wanted where there is none.
+    """
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -117,12 +122,6 @@ def _device(wanted: str) -> str:
             "device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more."
         )
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.proposals import synthesise_edges
-
-    return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
 
 
 def _sobel(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
@@ -181,7 +180,6 @@ def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]
 
 _PREDICTORS: dict[str, Callable[[RunSpec, Dataset], tuple[Predictor, dict[str, Any]]]] = {
     "memo": _memo,
-    "mask_edges": _mask_edges,
     "sobel": _sobel,
     "canny": _canny,
     "brought": _brought,
