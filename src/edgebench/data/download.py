@@ -71,6 +71,24 @@ def download(session: requests.Session, url: str, part: Path, size: int) -> None
     raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
 
 
+def remote_size(session: requests.Session, url: str) -> int:
+    """Length in bytes of what `url` gives, as the server states it.
+
+    Raises:
+        UnavailableError: the server refuses the file, cannot be reached or states no length.
+    """
+    try:
+        with session.head(url, allow_redirects=True, timeout=TIMEOUT_SECONDS) as response:
+            if response.status_code != 200:
+                raise UnavailableError(_refusal(response))
+            length = response.headers.get("Content-Length", "")
+    except requests.RequestException as error:
+        raise UnavailableError(_plain(error), unreachable=True) from error
+    if not length.isdecimal() or int(length) == 0:
+        raise UnavailableError("the server states no length")
+    return int(length)
+
+
 class _TryAgainError(Exception):
     """The server answers, but not with the file for now; `pause`: the seconds it asks to wait."""
 

@@ -86,7 +86,27 @@ def fetch(
         return _take_local(definition, destination, mirrors)
     if manifest is None:
         raise ConfigError(f"{definition.get('name')}: `source` needs `manifest`, `draw` or `local: true`.")
-    return _Fetching(definition, destination, [*mirrors, *source.get("mirrors", [])], jobs).run(manifest)
+    return fetch_files(str(definition.get("name")), manifest, destination, [*mirrors, *source.get("mirrors", [])], jobs)
+
+
+def fetch_files(
+    name: str, manifest: Sequence[ManifestEntry], destination: Path, mirrors: Sequence[str], jobs: int = 4
+) -> FetchReport:
+    """Put the files of a manifest into `destination`, each one whole and checked, or not at all.
+
+    Args:
+        name: What `edgebench fetch` calls them.
+        manifest: The files.
+        destination: Folder to fill.
+        mirrors: Local folders or http(s) base URLs, tried in order.
+        jobs: Files at a time.
+
+    Raises:
+        ConfigError: a mirror is of no known kind.
+        DataError: some files could not be obtained; the message names the first ones and why.
+        EdgebenchError: the disk is full.
+    """
+    return _Fetching(name, destination, mirrors, jobs).run(manifest)
 
 
 def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchReport:
@@ -172,8 +192,8 @@ def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
 class _Fetching:
     """One call of `fetch` with a manifest."""
 
-    def __init__(self, definition: Mapping[str, Any], destination: Path, mirrors: list[str], jobs: int) -> None:
-        self._name = definition.get("name")
+    def __init__(self, name: str, destination: Path, mirrors: Sequence[str], jobs: int) -> None:
+        self._name = name
         self._destination = destination
         self._mirrors = list(dict.fromkeys(mirror.rstrip("/") or mirror for mirror in mirrors))
         self._jobs = jobs

@@ -91,12 +91,12 @@ class KnownFile(Strict):
     """What is known of a file beforehand.
 
     Attributes:
-        sha256: Its digest, or the first 8 digits or more, as PyTorch's own file names carry them; null where
-            the owner publishes none.
+        sha256: Its digest, or 8 to 32 first digits of it, such as PyTorch's file names carry; null where the owner
+            publishes none.
         bytes: Its size; null where it is not known.
     """
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{8,32}|[0-9a-f]{64})$")] | None = None
     bytes: PositiveInt | None = None
 
 

@@ -295,7 +295,7 @@ class TestCheckpoints:
             ("licence: Apache-2.0", "licence: another", True),
             ("bytes: 88_000_000", "bytes: 88_000_001", True),
             ("revision: main", "revision: v2", False),
-            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: 12345678}}", False),
+            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: abcd1234}}", False),
         ],
     )
     def test_identity_is_what_the_files_hold(self, repository: Path, old: str, new: str, same: bool) -> None:
