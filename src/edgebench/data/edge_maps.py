@@ -114,7 +114,9 @@ def decode_levels(content: bytes, path: Path) -> NDArray[np.uint8]:
     except DataError:
         raise
     except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
-        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run that made it, then run it again.") from error
+        raise DataError(
+            f"{path}: not a readable PNG ({error}). Delete the run that made it, then run it again."
+        ) from error
 
 
 def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair]:

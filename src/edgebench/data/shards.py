@@ -161,6 +161,7 @@ class Shards:
                 places.append((shard, offset, size))
         # A tuple per member would take five times the memory.
         self._places = np.array(places, dtype=np.int64).reshape(-1, 3)
+
     @property
     def names(self) -> Iterable[str]:
         """Names of the members, shard by shard."""
@@ -213,7 +214,12 @@ def _members(path: Path) -> Iterable[tuple[str, int, int]]:
                 if member.offset_data + member.size > length:
                     raise DataError(f"{path}: ends within its member {member.name!r}. Fetch or make this file again.")
                 yield member.name, member.offset_data, member.size
-                tar.members.clear()  # else tarfile keeps every header
+            # At what it does not understand tarfile stops without a word, as if the archive ended there.
+            with open(path, "rb") as file:
+                file.seek(tar.offset)
+                ended = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+            if not ended:
+                raise tarfile.ReadError("not the end of a tar file")
     except tarfile.TarError as error:
         raise DataError(f"{path}: damaged at {last} ({error}). Fetch or make this file again.") from error
     except OSError as error:

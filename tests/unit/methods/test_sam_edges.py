@@ -118,9 +118,8 @@ def test_segments_cover_any_thin_map() -> None:
     for segment in trace_segments(lines):
         np.add.at(counts, tuple(segment[1:-1].T), 1)
     padded = np.pad(lines, 1).astype(int)
-    neighbours = sum(
-        np.roll(padded, (row, column), (0, 1)) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column
-    )[1:-1, 1:-1]
+    shifts = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
+    neighbours = np.stack([np.roll(padded, shift, (0, 1)) for shift in shifts]).sum(0)[1:-1, 1:-1]
     inner = lines & (neighbours == 2)
     assert counts.max() == 1
     # What lies inside a segment lies in no other, except the two ends of a closed line.

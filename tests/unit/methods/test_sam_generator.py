@@ -17,6 +17,7 @@ from edgebench.methods.sam.crops import Crop, crop_boxes, cut_by_crop, point_gri
 from edgebench.methods.sam.generator import GeneratorSettings, propose_masks, stability_scores
 from edgebench.methods.sam.masks import PackedMask
 from edgebench.methods.sam.scorer import Sam2Scorer, SamScorer, load_scorer
+from tests.unit.methods.sam_models import MODELS, small_sam2
 
 PLAIN = GeneratorSettings(points_per_side=4, crop_layers=0)
 
@@ -223,58 +224,6 @@ def test_nothing_found_is_no_error() -> None:
 # With transformers' models
 
 
-def small_sam2() -> Any:
-    from transformers import (
-        Sam2Config,
-        Sam2HieraDetConfig,
-        Sam2MaskDecoderConfig,
-        Sam2Model,
-        Sam2PromptEncoderConfig,
-        Sam2VisionConfig,
-    )
-
-    backbone = Sam2HieraDetConfig(
-        hidden_size=8,
-        image_size=[64, 64],
-        blocks_per_stage=[1, 1, 2, 1],
-        embed_dim_per_stage=[8, 16, 32, 64],
-        num_attention_heads_per_stage=[1, 1, 1, 1],
-        window_size_per_stage=[4, 4, 4, 2],
-        global_attention_blocks=[3],
-    )
-    vision = Sam2VisionConfig(
-        backbone_config=backbone,
-        backbone_channel_list=[64, 32, 16, 8],
-        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
-        fpn_hidden_size=16,
-    )
-    prompt = Sam2PromptEncoderConfig(hidden_size=16, image_size=64, patch_size=16)
-    decoder = Sam2MaskDecoderConfig(hidden_size=16, mlp_dim=16, num_attention_heads=2, iou_head_hidden_dim=8)
-    torch.manual_seed(0)
-    return Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).eval()
-
-
-def small_sam() -> Any:
-    from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
-
-    vision = SamVisionConfig(
-        hidden_size=16,
-        output_channels=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        global_attn_indexes=[1],
-        window_size=2,
-        num_pos_feats=8,
-        initializer_range=0.02,
-    )
-    prompt = SamPromptEncoderConfig(hidden_size=16, image_size=64)
-    decoder = SamMaskDecoderConfig(hidden_size=16, mlp_dim=16, num_attention_heads=2, iou_head_hidden_dim=8)
-    torch.manual_seed(0)
-    return SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).eval()
-
-
-MODELS = {"sam2": (small_sam2, Sam2Scorer), "sam": (small_sam, SamScorer)}
 LENIENT = GeneratorSettings(points_per_side=4, iou_threshold=-9.0, stability_threshold=-1.0, box_overlap=1.0)
 
 
@@ -333,7 +282,7 @@ def test_points_are_given_in_pixels_of_what_the_model_sees() -> None:
         make, scorer = MODELS[kind]
         model = make()
         view = scorer(model)(np.zeros((40, 80, 3), dtype=np.uint8))
-        prompts = []
+        prompts: list[Tensor] = []
         model.prompt_encoder.register_forward_pre_hook(
             lambda module, arguments, keywords, prompts=prompts: prompts.append(keywords["input_points"]),
             with_kwargs=True,
@@ -390,8 +339,15 @@ def test_wrong_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_full_size_models_have_the_published_number_of_weights() -> None:
-    from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig, SamConfig, SamModel
-    from transformers import SamVisionConfig
+    from transformers import (
+        Sam2Config,
+        Sam2HieraDetConfig,
+        Sam2Model,
+        Sam2VisionConfig,
+        SamConfig,
+        SamModel,
+        SamVisionConfig,
+    )
 
     large = Sam2HieraDetConfig(
         hidden_size=144,

@@ -76,7 +76,7 @@ def cut_by_crop(boxes: Boxes, crop: Crop, height: int, width: int) -> NDArray[np
     """
     at_crop = np.abs(boxes - np.array(crop[:4], np.float32)) <= EDGE_DISTANCE
     at_image = np.abs(boxes - np.array([0, 0, width, height], np.float32)) <= EDGE_DISTANCE
-    return (at_crop & ~at_image).any(1)
+    return np.asarray((at_crop & ~at_image).any(axis=1))
 
 
 def suppress_boxes(boxes: Boxes, scores: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:

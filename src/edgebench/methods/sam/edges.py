@@ -73,8 +73,8 @@ def vote_levels(maps: Sequence[Mask]) -> NDArray[np.uint8]:
     Returns:
         uint8 (H, W): 0 where no map has an edge.
     """
-    votes = np.sum(maps, axis=0, dtype=np.int64)
-    return (-(-votes // VOTES_PER_LEVEL)).astype(np.uint8)
+    votes = np.stack(maps).sum(axis=0, dtype=np.int64)
+    return np.asarray(-(-votes // VOTES_PER_LEVEL), dtype=np.uint8)
 
 
 def edges_from_masks(proposals: Sequence[Sequence[PackedMask]], shape: tuple[int, int]) -> NDArray[np.uint8]:

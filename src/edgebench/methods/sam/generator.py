@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -135,9 +134,7 @@ def _in_crop(image: NDArray[np.uint8], crop: Crop, scorer: Scorer, settings: Gen
     return found.taken(suppress_boxes(boxes, np.array(found.scores, np.float32), settings.box_overlap))
 
 
-def _stable(
-    view: View, small: Tensor, crop: Crop, settings: GeneratorSettings
-) -> tuple[list[PackedMask], Tensor]:
+def _stable(view: View, small: Tensor, crop: Crop, settings: GeneratorSettings) -> tuple[list[PackedMask], Tensor]:
     """The stable ones of some masks, packed, and which (bool) they are."""
     logits = view.enlarge(small)
     stability = stability_scores(logits, settings.mask_threshold, settings.stability_offset)
@@ -145,5 +142,3 @@ def _stable(
     masks: NDArray[np.bool_] = (logits[kept] > settings.mask_threshold).cpu().numpy()
     packed = [pack(mask, crop.top, crop.left) for mask in masks]
     return packed, kept
-
-

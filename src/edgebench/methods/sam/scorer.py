@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edgebench.errors import DataError
-
-if TYPE_CHECKING:
-    from transformers import Sam2Model, SamModel
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -42,11 +39,11 @@ class Sam2Scorer:
     """Sam2Model, prepared as in the authors' code: every crop is stretched to the square that the model takes.
 
     Args:
-        model: In evaluation mode, on its device.
+        model: transformers' Sam2Model in evaluation mode, on its device.
         precision: fp32, or fp16 or bf16 by autocast (released: fp16).
     """
 
-    def __init__(self, model: Sam2Model, precision: str = "fp32") -> None:
+    def __init__(self, model: Any, precision: str = "fp32") -> None:
         self.model, self.dtype = model, DTYPES[precision]
         self.side = _side(model.config.prompt_encoder_config.image_size)
 
@@ -54,7 +51,7 @@ class Sam2Scorer:
     def __call__(self, crop: NDArray[np.uint8]) -> View:
         """Encode a crop, uint8 (H, W, 3)."""
         pixels = torch.from_numpy(np.ascontiguousarray(crop)).to(self.model.device).permute(2, 0, 1)[None] / 255
-        pixels = F.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True)
+        pixels = functional.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True)
         with _autocast(self.model, self.dtype):
             embeddings = self.model.get_image_embeddings(_normalised(pixels))
         height, width = crop.shape[:2]
@@ -72,18 +69,18 @@ class _Sam2View:
 
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
-        return F.interpolate(logits[None], self.size, mode="bilinear", align_corners=False)[0]
+        return functional.interpolate(logits[None], self.size, mode="bilinear", align_corners=False)[0]
 
 
 class SamScorer:
     """SamModel, prepared as in the authors' code: a crop keeps its aspect, and is filled up at the right and bottom.
 
     Args:
-        model: In evaluation mode, on its device.
+        model: transformers' SamModel in evaluation mode, on its device.
         precision: fp32, or fp16 or bf16 by autocast.
     """
 
-    def __init__(self, model: SamModel, precision: str = "fp32") -> None:
+    def __init__(self, model: Any, precision: str = "fp32") -> None:
         self.model, self.dtype = model, DTYPES[precision]
         self.side = _side(model.config.vision_config.image_size)
 
@@ -95,7 +92,7 @@ class SamScorer:
         inner = int(height * scale + 0.5), int(width * scale + 0.5)
         small = np.array(Image.fromarray(crop).resize((inner[1], inner[0]), Image.Resampling.BILINEAR))
         pixels = _normalised(torch.from_numpy(small).to(self.model.device).permute(2, 0, 1)[None] / 255)
-        pixels = F.pad(pixels, (0, self.side - inner[1], 0, self.side - inner[0]))
+        pixels = functional.pad(pixels, (0, self.side - inner[1], 0, self.side - inner[0]))
         with _autocast(self.model, self.dtype):
             embeddings = self.model.get_image_embeddings(pixels)
         return _SamView(self, embeddings, (height, width), inner)
@@ -113,9 +110,9 @@ class _SamView:
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
         side = self.scorer.side
-        square = F.interpolate(logits[None], (side, side), mode="bilinear", align_corners=False)
+        square = functional.interpolate(logits[None], (side, side), mode="bilinear", align_corners=False)
         square = square[:, :, : self.inner[0], : self.inner[1]]
-        return F.interpolate(square, self.size, mode="bilinear", align_corners=False)[0]
+        return functional.interpolate(square, self.size, mode="bilinear", align_corners=False)[0]
 
 
 @torch.inference_mode()
@@ -167,7 +164,8 @@ def load_scorer(kind: Literal["sam2", "sam"], folder: Path, device: str, precisi
         ) from error
     problems = {key: sorted(map(str, names)) for key, names in found.items() if names}
     if problems:
-        wrong = "; ".join(f"{key.replace('_', ' ')}: {len(names)}, such as {names[0]}" for key, names in problems.items())
+        parts = [f"{key.replace('_', ' ')}: {len(names)}, such as {names[0]}" for key, names in problems.items()]
+        wrong = "; ".join(parts)
         raise DataError(f"{folder}: its weights are not those of {kind} ({wrong}). Choose another checkpoint.")
     model.eval().requires_grad_(False).to(device)
     return Sam2Scorer(model, precision) if kind == "sam2" else SamScorer(model, precision)
