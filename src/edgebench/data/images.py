@@ -16,6 +16,8 @@ from edgebench.files import atomic_path
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+_SUFFIX_OF = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "PPM": ".ppm", "TIFF": ".tif", "WEBP": ".webp"}
+
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused: 8-bit RGB of this size takes a quarter of a GiB (Pillow's warning level)."""
 
@@ -110,6 +112,20 @@ def check_image_header(path: str | Path) -> None:
     """
     with _opened(Path(path)):
         pass
+
+
+def image_suffix(path: str | Path, content: bytes) -> str:
+    """Make sure that an image can be decoded to its end, and say which suffix of `IMAGE_SUFFIXES` fits its kind.
+
+    Raises:
+        DataError: it is empty, truncated, not an image, larger than `MAX_PIXELS`, or of another kind.
+    """
+    with _opened(Path(path), content) as image:
+        suffix = _SUFFIX_OF.get(image.format or "")
+        if suffix is None:
+            raise DataError(f"{path}: an image of the kind {image.format}, not {', '.join(_SUFFIX_OF)}.")
+        image.load()
+        return suffix
 
 
 def write_map_png(path: str | Path, probability: np.ndarray) -> None:

@@ -10,7 +10,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -100,6 +102,17 @@ def fill_shards(
             done += len(part)
     write_text(folder / FAILURES, _lines(failures))
     return failures
+
+
+def in_order(futures: Iterable[Future[Item]], ahead: int) -> Iterator[Item]:
+    """Results in the order of `futures`, of which no more than `ahead` are begun beforehand."""
+    waiting: deque[Future[Item]] = deque()
+    for each in futures:
+        waiting.append(each)
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    for each in waiting:
+        yield each.result()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +10,7 @@ from itertools import product
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from edgebench.data.shards import FAILURES, Failure, fill_shards, split
+from edgebench.data.shards import FAILURES, Failure, fill_shards, in_order, split
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.stages.inputs import LABEL_LONG_SIDE, LABEL_SUFFIX, MAPS, open_input
 from edgebench.stages.spec import RunSpec
@@ -49,7 +48,7 @@ def synthesise(spec: RunSpec) -> dict[str, Any]:
         with _workers(spec.threads) as pool:
 
             def make(part: Sequence[str]) -> Iterator[Label]:
-                return _in_order(_submitted(pool, dataset, part, propose), ahead=2 * spec.threads)
+                return in_order(_submitted(pool, dataset, part, propose), ahead=2 * spec.threads)
 
             failures = fill_shards(spec.folder / MAPS, parts, make, spec.content["label"])
     except BrokenProcessPool as error:
@@ -79,17 +78,6 @@ def _submitted(
             yield pool.submit(_classical_label, image_id, image)
         else:
             yield pool.submit(_label, image_id, proposals, image.shape[:2])
-
-
-def _in_order(futures: Iterable[Future[Label]], ahead: int) -> Iterator[Label]:
-    """Results in order, with no more than `ahead` images in memory."""
-    waiting: deque[Future[Label]] = deque()
-    for each in futures:
-        waiting.append(each)
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    for each in waiting:
-        yield each.result()
 
 
 def _classical_label(image_id: str, image: np.ndarray) -> Label:
