@@ -103,6 +103,8 @@ class Train(OnImages):
         ema_decay: Decay of the averaged weights; null trains without them.
         ema_start: Optimiser step at which averaging starts.
         gradient_clip: Largest norm of the gradient; null does not clip.
+        released: Checkpoint that the authors trained so, taken instead with `checkpoints: pull`; no part of the
+            identity. A change of the run or of what it starts from makes it void, unless another one is named.
     """
 
     RANDOM: ClassVar[bool] = True
@@ -123,6 +125,7 @@ class Train(OnImages):
     ema_start: Annotated[int, Field(ge=0), BY_SCALE] = 0
     precision: Precision = "fp32"
     device: Device = "auto"
+    released: str | None = None
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
@@ -131,6 +134,17 @@ class Train(OnImages):
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} is not below steps {self.steps}")
         return self
+
+
+class Released(Settings):
+    """Weights that the authors released, in place of a training run.
+
+    Attributes:
+        checkpoint: What is fetched and converted.
+    """
+
+    stage: Literal["train"]
+    checkpoint: CheckpointName
 
 
 class Predict(OnImages):

@@ -122,10 +122,26 @@ class Table:
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": experiment.claims,
-            "notes": [*experiment.notes, *self.scale.notes],
+            "notes": [*experiment.notes, *self.scale.notes, *self._released()],
             "figures": list(experiment.figures),
             "rows": [row.spec() for row in self.rows],
         }
+
+    def _released(self) -> list[str]:
+        """A sentence per checkpoint of the authors that rows of the table use."""
+        rows: dict[str, list[str]] = {}
+        titles: dict[str, str] = {}
+        for row in self.rows:
+            for run in [run for each in row.runs for run in each.predict.upstream()]:
+                if run.stage == "train" and "checkpoint" in run.inputs:
+                    definition = run.inputs["checkpoint"].checkpoint or {}
+                    titles[definition["name"]] = definition["title"]
+                    rows.setdefault(definition["name"], []).append(row.label)
+        return [
+            f"Weights released by the authors, not trained here: {name} ({titles[name]}), used by "
+            f"{'; '.join(dict.fromkeys(labels))}."
+            for name, labels in rows.items()
+        ]
 
     def spec(self) -> Map:
         """What the report needs to know, as plain data."""

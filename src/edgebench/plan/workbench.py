@@ -18,11 +18,12 @@ from edgebench.plan.merging import merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
-from edgebench.plan.resolve import Layer, resolve
+from edgebench.plan.resolve import Layer, released_of, resolve
 from edgebench.plan.runs import EVALUATE_VERSION, Run
 from edgebench.plan.settings import (
     Evaluate,
     OnImages,
+    Released,
     Resources,
     Settings,
     Strict,
@@ -40,6 +41,9 @@ COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
 PREDICT_COLUMNS = ["seconds_per_image"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
+# The method of the train stage that makes our weights of a checkpoint, by its format.
+CONVERTED_BY = {"memo_deepspeed": "memo_released"}
+RELEASED = "released"
 
 
 class Workbench:
@@ -167,8 +171,10 @@ class Workbench:
             if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
                 return self.fetch_run(dataset)
         for checkpoint in self.names("checkpoints"):
-            if name.startswith(f"{checkpoint}-") and self.checkpoint_run(checkpoint).id == wanted:
-                return self.checkpoint_run(checkpoint)
+            if name.startswith(f"{checkpoint}-"):
+                for brought in self.checkpoint_runs(checkpoint):
+                    if brought.id == wanted:
+                        return brought
         # The plans made so far first: a table's runs are asked for right after the table.
         for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
             run = self.plan(scale).runs.get(wanted)
@@ -192,7 +198,8 @@ class Workbench:
             return stage
         return "|".join(
             sorted(
-                {
+                ({RELEASED} if stage == "train" else set())
+                | {
                     role
                     for name in self.names("recipes")
                     for _, recipe in self._recipe_chain(name)
@@ -222,6 +229,31 @@ class Workbench:
     def checkpoint_run(self, name: str) -> Run:
         """The run that fetches a released checkpoint; the same for every scale."""
         return _fetch_run("checkpoint", self.checkpoint(name).model_dump(mode="json", exclude_none=True))
+
+    def released_run(self, name: str) -> Run:
+        """The run that makes our weights of a released checkpoint; the same for every scale.
+
+        Raises:
+            ConfigError: there is nothing to make of a checkpoint of this format.
+        """
+        definition, fetched = self.checkpoint(name), self.checkpoint_run(name)
+        method = _converter(definition)
+        return Run(
+            stage="train",
+            role=RELEASED,
+            version=settings_class("train", method, fetched.folder).VERSION,
+            scale="",
+            seed=None,
+            settings={"method": method, "preset": definition.preset},
+            inputs={"checkpoint": fetched},
+            words=(name,),
+            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"] / 2).model_dump(),
+        )
+
+    def checkpoint_runs(self, name: str) -> list[Run]:
+        """The run that fetches a checkpoint and, where there is one, the run that converts it."""
+        converted = [self.released_run(name)] if self.checkpoint(name).format in CONVERTED_BY else []
+        return [self.checkpoint_run(name), *converted]
 
     def _table(self, name: str, scale_name: str, scale: Scale) -> Table:
         experiment = self.experiment(name)
@@ -266,7 +298,13 @@ class Workbench:
         seed: int,
     ) -> SeedRuns:
         chain = self._recipe_chain(row.recipe or experiment.recipe)
-        settings = resolve(self._layers(chain, experiment, row, where, scale_name, scale))
+        layers = self._layers(chain, experiment, row, where, scale_name, scale)
+        settings = resolve(layers)
+        released = released_of(layers, settings)
+        for role, name in released.items():
+            self.check_checkpoint(f"{where}: '{role}.released'", name)
+        if self.config.checkpoints == "pull":
+            settings |= self._pulled(released, settings)
         builder = _Builder(self, settings, scale_name, scale, seed, where)
         scored = chain[-1][1].evaluates
         if scored not in settings:
@@ -274,6 +312,33 @@ class Workbench:
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
         return SeedRuns(seed, predict, evaluations)
+
+    def _pulled(self, released: dict[str, str], settings: dict[str, Settings]) -> dict[str, Settings]:
+        """Settings of the runs that a released checkpoint takes the place of."""
+        pulled: dict[str, Settings] = {}
+        for role, name in released.items():
+            definition = self.checkpoint(name)
+            # A network that a scale made smaller cannot start from the authors' weights.
+            fits = all(
+                getattr(each, "preset", None) == definition.preset
+                for other, each in settings.items()
+                if getattr(each, "start", None) == role and other not in released
+            )
+            if fits:
+                method = _converter(definition)
+                model = settings_class("train", method, f"config/checkpoints/{name}.yaml")
+                pulled[role] = model.model_validate({"stage": "train", "method": method, "checkpoint": name})
+        return pulled
+
+    def check_checkpoint(self, where: str, name: str) -> None:
+        """Check that a checkpoint of this name is defined.
+
+        Raises:
+            ConfigError: it is not; names the nearest.
+        """
+        known = self.names("checkpoints")
+        if name not in known:
+            raise ConfigError(f"{where} is '{name}', not a file below config/checkpoints.{nearest(name, known)}")
 
     def _layers(
         self,
@@ -378,6 +443,16 @@ def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
     )
 
 
+def _converter(checkpoint: Checkpoint) -> str:
+    """The method of the train stage that makes our weights of a checkpoint."""
+    if checkpoint.format not in CONVERTED_BY:
+        raise ConfigError(
+            f"config/checkpoints/{checkpoint.name}.yaml: format '{checkpoint.format}' holds no trained method. Name a "
+            f"checkpoint of the format {' or '.join(CONVERTED_BY)}."
+        )
+    return CONVERTED_BY[checkpoint.format]
+
+
 def _typed(value: Any) -> Any:
     """A value of the command line, which hands over numbers and null as text."""
     try:
@@ -420,7 +495,12 @@ class _Builder:
 
     def _make(self, role: str, settings: Settings) -> Run:
         roles, checkpoints = role_fields(type(settings)), checkpoint_fields(type(settings))
-        content = settings.model_dump(mode="json", exclude={"stage", "resources", *roles, *checkpoints})
+        for name in checkpoints:
+            if getattr(settings, name) is not None:
+                self.bench.check_checkpoint(f"{self.where}: '{role}.{name}'", getattr(settings, name))
+        if isinstance(settings, Released):
+            return self.bench.released_run(settings.checkpoint)
+        content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
         inputs, words = {}, [settings.method]
         if isinstance(settings, OnImages):
             dataset, split = self.scale.stand_in(settings.dataset, settings.split)
@@ -439,7 +519,6 @@ class _Builder:
         for name in sorted(checkpoints):
             other = getattr(settings, name)
             if other is not None:
-                self._check_checkpoint(f"{role}.{name}", other)
                 inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
@@ -461,13 +540,6 @@ class _Builder:
             dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
             resources=settings.resources.model_dump(),
         )
-
-    def _check_checkpoint(self, key: str, name: str) -> None:
-        known = self.bench.names("checkpoints")
-        if name not in known:
-            raise ConfigError(
-                f"{self.where}: '{key}' is '{name}', not a file below config/checkpoints.{nearest(name, known)}"
-            )
 
     def _check_split(self, role: str, dataset: str, split: str) -> None:
         splits = self.bench.dataset(dataset).images

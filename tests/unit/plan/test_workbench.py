@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from edgebench.errors import ConfigError
+from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 
 MAIN = "config/experiments/memo/main_bsds.yaml"
@@ -294,7 +295,7 @@ class TestCheckpoints:
         [
             ("licence: Apache-2.0", "licence: another", True),
             ("bytes: 88_000_000", "bytes: 88_000_001", True),
-            ("revision: main", "revision: v2", False),
+            ("repo: facebook/dinov2-small", "repo: facebook/dinov2-small, revision: v2", False),
             ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: abcd1234}}", False),
         ],
     )
@@ -310,3 +311,75 @@ class TestCheckpoints:
     def test_dino_weights_that_are_not_needed_are_refused(self, repository: Path) -> None:
         with pytest.raises(ConfigError, match="dino_weights must be null: starts from other weights"):
             Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper")
+
+
+def weights_of(bench: Workbench, scale: str, table: str, key: str) -> Run:
+    rows = bench.plan(scale).tables[table].rows
+    return next(row for row in rows if row.key == key).runs[0].predict.inputs["weights"]
+
+
+class TestPull:
+    @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
+    def test_released_weights_take_the_place_of_training(self, repository: Path, scale: str) -> None:
+        bench = Workbench(repository, {"checkpoints": "pull"})
+        run = weights_of(bench, scale, "memo/main_bsds", "memo")
+        assert (run.stage, run.role, run.label, run.scale) == ("train", "released", "memo_bsds_early", "")
+        assert [each.label for each in run.upstream()] == ["memo_bsds_early"]
+        assert bench.find_run(run.name) == run
+        assert "released" in bench.roles("train").split("|")
+
+    def test_the_table_says_so(self, repository: Path) -> None:
+        notes = Workbench(repository, {"checkpoints": "pull"}).plan("demo").tables["memo/main_bsds"].spec()["notes"]
+        said = [note for note in notes if "not trained here: memo_bsds_early" in note]
+        assert len(said) == 1
+        assert "MEMO, 10 steps; MEMO, full steps" in said[0]
+        assert "One-shot" not in said[0]
+        built = Workbench(repository).plan("demo").tables["memo/main_bsds"].spec()["notes"]
+        assert not [note for note in built if "released" in note]
+
+    def test_another_recipe_made_of_it_is_trained(self, repository: Path) -> None:
+        run = weights_of(Workbench(repository, {"checkpoints": "pull"}), "paper", "memo/main_bsds", "oneshot")
+        assert run.role == "finetune"
+        assert run.inputs["start"].role == "pretrain"
+
+    def test_a_row_that_changes_the_fine_tuning_starts_from_released_weights(self, repository: Path) -> None:
+        change(repository, MAIN, "rows:\n", "rows:\n  - {key: other, label: Other, set: {finetune.lora_rank: 4}}\n")
+        bench = Workbench(repository, {"checkpoints": "pull"})
+        run = weights_of(bench, "paper", "memo/main_bsds", "other")
+        assert (run.role, run.inputs["start"].label) == ("finetune", "memo_laion_early")
+        # A smaller network cannot start from the authors' weights.
+        assert weights_of(bench, "demo", "memo/main_bsds", "other").inputs["start"].role == "pretrain"
+
+    def test_a_change_of_what_a_run_starts_from_makes_its_checkpoint_void(self, repository: Path) -> None:
+        bench = Workbench(repository, {"checkpoints": "pull", "set": {"pretrain.steps": 64001}})
+        run = weights_of(bench, "paper", "memo/main_bsds", "memo")
+        assert (run.role, run.inputs["start"].role) == ("finetune", "pretrain")
+
+    def test_a_row_may_name_another_checkpoint(self, repository: Path) -> None:
+        row = "  - {key: late, label: Late, set: {pretrain.steps: 224000, finetune.released: memo_bsds_late}}\n"
+        change(repository, MAIN, "rows:\n", f"rows:\n{row}")
+        late = weights_of(Workbench(repository, {"checkpoints": "pull"}), "paper", "memo/main_bsds", "late")
+        assert late.label == "memo_bsds_late"
+
+    def test_naming_one_changes_no_identity_of_what_is_built(self, repository: Path) -> None:
+        before = ids(repository)
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: memo_bsds_late")
+        assert ids(repository) == before
+
+    @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
+    def test_a_row_may_be_the_released_weights_whatever_is_built(self, repository: Path, scale: str) -> None:
+        chosen = "{finetune: {stage: train, method: memo_released, checkpoint: memo_bsds_late}}"
+        change(repository, MAIN, "rows:\n", f"rows:\n  - {{key: late, label: Late, set: {chosen}}}\n")
+        run = weights_of(Workbench(repository), scale, "memo/main_bsds", "late")
+        assert run == Workbench(repository).released_run("memo_bsds_late")
+        assert weights_of(Workbench(repository), scale, "memo/main_bsds", "memo").role == "finetune"
+
+    def test_only_checkpoints_of_a_method_can_be_released_weights(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: dinov2_small")
+        with pytest.raises(ConfigError, match=r"dinov2_small.yaml: format 'transformers'"):
+            Workbench(repository, {"checkpoints": "pull"}).plan("paper")
+
+    def test_an_unknown_one_names_the_nearest(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: memo_bsds_earl")
+        with pytest.raises(ConfigError, match=r"'finetune.released' is 'memo_bsds_earl'.*'memo_bsds_early'"):
+            Workbench(repository).plan("paper")

@@ -14,6 +14,7 @@ from edgebench.plan.settings import (
     PositiveInt,
     Precision,
     Predict,
+    Released,
     Role,
     Settings,
     Train,
@@ -91,6 +92,12 @@ class MemoTrain(Train):
         return [self.preset, *(["oneshot"] if self.mask_ratio == "full" else []), f"{self.steps}steps"]
 
 
+class MemoReleased(Released):
+    """A checkpoint of MEMO's authors: averaged weights, adapters merged."""
+
+    method: Literal["memo_released"]
+
+
 class MemoPredict(Predict):
     """Revealing an edge map in order of confidence (paper, section 3.3).
 
@@ -123,5 +130,6 @@ class MemoPredict(Predict):
 
 SETTINGS: dict[tuple[str, str], type[Settings]] = {
     ("train", "memo"): MemoTrain,
+    ("train", "memo_released"): MemoReleased,
     ("predict", "memo"): MemoPredict,
 }
