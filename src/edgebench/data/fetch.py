@@ -137,9 +137,7 @@ def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchR
     )
 
 
-def _take_local(
-    definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str], jobs: int = 4
-) -> FetchReport:
+def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str], jobs: int = 4) -> FetchReport:
     name = definition.get("name")
     folder = Path(mirrors[0]) if mirrors else destination
     if definition["layout"] == "shards" and folder.is_file():
