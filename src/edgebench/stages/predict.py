@@ -97,7 +97,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
         load_network(spec.input("weights") / "weights.safetensors"),
         RevealSettings(strategy=settings["reveal"], steps=settings["steps"], compat=settings["compat"]),
         guidance=settings["guidance"],
-        device=find_device(settings["device"]),
+        device=choose_device(settings["device"]),
         precision=settings["precision"],
         batch_size=settings["batch"],
         seed=spec.seed,
@@ -109,7 +109,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     return make, {}
 
 
-def find_device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
     """`cpu` or `cuda`, whichever `auto` means here.
 
     Raises:
