@@ -51,8 +51,9 @@ def fetch(
         raise ConfigError(f"{name}: neither a data set nor a released checkpoint.{nearest(name, known)}")
     print(f"{definition.title}. Licence: {definition.licence}. {definition.terms}")
     run = runs[0]
-    if isinstance(definition, Dataset) and definition.source.local and Path(run.record).exists():
-        # Its content is not known beforehand, so other files would pass for the same data set.
+    unknown = definition.source.local if isinstance(definition, Dataset) else mirror is not None
+    if unknown and Path(run.record).exists():
+        # Its content is not known beforehand, so other files would pass for the same run.
         raise DataError(
             f"{name}: was fetched already, into {run.folder}. To take other files, delete that folder and the "
             f"runs that were made from it."

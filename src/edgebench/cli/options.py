@@ -23,8 +23,8 @@ Root = Annotated[
 ]
 
 
-def workbench(root: Path, changes: list[str] | None) -> Workbench:
-    """The definitions of a repository, with what `--set` changes.
+def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = None) -> Workbench:
+    """The definitions of a repository, with what `--set` and `--checkpoints` change.
 
     Raises:
         ConfigError: there is no `config/` below `root`, or a change is not RUN.KEY=VALUE.
@@ -40,6 +40,7 @@ def workbench(root: Path, changes: list[str] | None) -> Workbench:
         if not equals or "." not in key:
             raise ConfigError(f"--set {change}: write RUN.KEY=VALUE, for example --set finetune.steps=500.")
         settings[key] = value
-    bench = Workbench(root.resolve(), {"set": settings} if settings else {})
+    chosen = {"set": settings or None, "checkpoints": checkpoints}
+    bench = Workbench(root.resolve(), {key: value for key, value in chosen.items() if value})
     bench.check_overrides()
     return bench

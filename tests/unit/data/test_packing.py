@@ -62,13 +62,13 @@ class Web:
                     web.asked.append(self.path)
                     web.at_once += 1
                     web.most_at_once = max(web.most_at_once, web.at_once)
+                time.sleep(0.03 if "drips" in self.path else 0)
+                with lock:
+                    web.at_once -= 1  # before the answer, upon which the next request may come at once
                 try:
                     self.answer()
                 except (BrokenPipeError, ConnectionResetError):
                     pass
-                finally:
-                    with lock:
-                        web.at_once -= 1
 
             def answer(self) -> None:
                 kind = self.path.split("/")[1]
@@ -91,8 +91,6 @@ class Web:
                     body = bomb()
                 elif kind == "large":
                     body = bytes(30_000)
-                elif kind == "drips":
-                    time.sleep(0.02)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body) if length is None else length))
                 self.end_headers()
