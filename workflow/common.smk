@@ -91,11 +91,11 @@ def gpu_request(kind):
 
 
 def files_of(scale, kind):
-    """All tables or figures of a scale."""
+    """All tables or figures that a scale makes without being asked for one by name."""
     return lambda wildcards: [
         file
-        for table in plan_of(scale).tables.values()
-        for file in getattr(table, kind)
+        for name in plan_of(scale).shown
+        for file in getattr(plan_of(scale).tables[name], kind)
     ]
 
 

@@ -44,3 +44,15 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
     bench = Workbench(root.resolve(), {key: value for key, value in chosen.items() if value})
     bench.check_overrides()
     return bench
+
+
+def find_weights(root: Path, name_or_file: str) -> Path:
+    """The weight file that a person names: a file, a run's folder, a checkpoint or a scale.
+
+    Only names need the repository, so that `edgebench predict` with a file works in any folder.
+    """
+    if Path(name_or_file).is_file():
+        return Path(name_or_file)
+    from edgebench.stages import weights
+
+    return weights.find_weights(workbench(root, None), name_or_file)

@@ -11,13 +11,14 @@ from edgebench.cli.options import Root, Set, workbench
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import read_json
 from edgebench.plan.runs import Run
+from edgebench.plan.tables import Table
 from edgebench.plan.workbench import Workbench
 
 
 def plan(
     target: Annotated[
         str | None,
-        typer.Argument(help="A table (`memo/main_bsds`) or a paper (`memo`); everything when left out."),
+        typer.Argument(help="A table (`memo/main_bsds`) or a paper (`memo`); all that the scale makes when left out."),
     ] = None,
     scale: Annotated[str | None, typer.Option(help="demo, mini or paper.", show_default="that of config.yaml")] = None,
     changes: Set = None,
@@ -61,9 +62,13 @@ def _runs(bench: Workbench, scale: str, target: str | None) -> list[Run]:
         raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
     planned = bench.plan(scale)
     if target is None:
-        return list(planned.runs.values())
+        return _runs_of([planned.tables[name] for name in planned.shown])
     tables = [table for name, table in planned.tables.items() if target in (name, name.split("/")[0])]
     if not tables:
         raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, planned.tables)}")
+    return _runs_of(tables)
+
+
+def _runs_of(tables: list[Table]) -> list[Run]:
     runs = [run for table in tables for each in table.evaluations for run in [*each.upstream(), each]]
     return list({run.id: run for run in runs}.values())

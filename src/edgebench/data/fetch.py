@@ -157,7 +157,7 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
                     _link_or_copy(file, destination / file.name)
             return _shard_report(destination, str(folder), [])
         return _shard_report(destination, str(folder), pack_folder(folder, destination, str(name)))
-    suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
+    suffixes = IMAGE_SUFFIXES if definition["layout"] == "folder" else IMAGE_SUFFIXES | {".mat"}
     index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []

@@ -145,22 +145,33 @@ class Protocol(Strict):
     """How predictions are scored: `config/protocols/NAME.yaml`.
 
     Attributes:
-        method: `edges` matches boundaries with annotators, `crispness` needs no annotators.
-        columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...).
+        method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
+            maps and drawings as pictures (FID, LPIPS).
+        columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
         max_distance: Tolerance as a fraction of the diagonal; null takes the data set's own.
         thresholds: Number of thresholds.
+        map: What `perceptual` compares: the probability map, or the map cut at one half.
+        networks: Checkpoints that `perceptual` needs, by what they are for: `inception` and `lpips`.
     """
 
     name: Name
     title: str
-    method: Literal["edges", "crispness"]
+    method: Literal["edges", "crispness", "perceptual"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
     max_distance: Fraction | None = None
     thresholds: PositiveInt = 99
+    map: Literal["probability", "binary"] = "probability"
+    networks: dict[Literal["inception", "lpips"], Name] = {}
+
+    @model_validator(mode="after")
+    def _networks_where_needed(self) -> Protocol:
+        if len(self.networks) != (2 if self.method == "perceptual" else 0):
+            raise ValueError("method 'perceptual' needs 'networks' {inception: NAME, lpips: NAME}, and no other does")
+        return self
 
 
 class Recipe(Strict):
@@ -187,10 +198,14 @@ class Recipe(Strict):
 
 
 class StandIn(Strict):
-    """The data set used instead of another one at a scale."""
+    """The data set used instead of another one at a scale.
+
+    Attributes:
+        split: Its split; one for all splits of the other, or by their names where the two name them differently.
+    """
 
     dataset: Name
-    split: str | None = None
+    split: str | dict[str, str] | None = None
 
 
 class Scale(Strict):
@@ -200,9 +215,13 @@ class Scale(Strict):
         stand_ins: Data sets used instead of others, with another split where theirs differ.
         every: Settings for every run that has them.
         recipes: Settings by recipe and role; those of an extended recipe apply too.
+        tables: What the targets that ask for all tables make; null for every experiment. The others are made
+            when they are asked for by name.
+        notes: Sentences that every reader of a table of this scale should know.
     """
 
     title: str
+    tables: list[str] | None = None
     stand_ins: dict[str, StandIn | str] = {}
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
@@ -215,6 +234,8 @@ class Scale(Strict):
             return dataset, split
         if isinstance(other, str):
             return other, split
+        if isinstance(other.split, dict):
+            return other.dataset, other.split.get(split, split)
         return other.dataset, other.split or split
 
 

@@ -19,6 +19,12 @@ FIGURES = {
     "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
     "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
     "quality_against_time": "Bars are 95 % bootstrap intervals over images.",
+    "quality_against_steps": (
+        "A ring marks revealing until nothing is left, placed at the mean number of rounds that it took. "
+        "Bars are 95 % bootstrap intervals over images."
+    ),
+    "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
+    "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
 }
 
 
@@ -43,6 +49,7 @@ class SeedRuns:
                 "images": (predict.dataset or {})["images"].get(predict.settings["split"]),
                 "limit": predict.settings["limit"],
             },
+            "weights": predict.inputs["weights"].folder if "weights" in predict.inputs else None,
             "evaluations": {name: run.folder for name, run in self.evaluations.items()},
         }
 
@@ -183,11 +190,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """All tables of a scale and the runs they need."""
+    """All tables of a scale and the runs they need.
+
+    Attributes:
+        tables: Every experiment's table, by name.
+        shown: Names of those that are made without being named.
+    """
 
     scale: str
     title: str
     tables: dict[str, Table]
+    shown: list[str]
 
     @cached_property
     def runs(self) -> dict[str, Run]:

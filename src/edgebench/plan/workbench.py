@@ -37,8 +37,8 @@ from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
-PREDICT_COLUMNS = ["seconds_per_image"]
+COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
 # The method of the train stage that makes our weights of a checkpoint, by its format.
@@ -112,6 +112,11 @@ class Workbench:
                 raise ConfigError(
                     f"config/scales/{name}.yaml: every: a scale may not change '{key}'.{nearest(key, known_keys)}"
                 )
+        experiments = self.names("experiments")
+        for table in scale.tables or []:
+            if table not in experiments:
+                where = f"config/scales/{name}.yaml: tables"
+                raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -157,7 +162,7 @@ class Workbench:
         if scale not in self._plans:
             definition = self.scale(scale)
             tables = {name: self._table(name, scale, definition) for name in self.names("experiments")}
-            self._plans[scale] = Plan(scale, definition.title, tables)
+            self._plans[scale] = Plan(scale, definition.title, tables, definition.tables or sorted(tables))
         return self._plans[scale]
 
     def find_run(self, name: str) -> Run:
@@ -388,8 +393,12 @@ class Workbench:
             scale=predict.scale,
             seed=None,
             settings=settings.model_dump(mode="json", include={"method", "dataset", "split", "limit"}),
-            inputs={"dataset": predict.inputs["dataset"], "predictions": predict},
-            words=(predict.label, protocol.columns),
+            inputs={
+                "dataset": predict.inputs["dataset"],
+                "predictions": predict,
+                **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
+            },
+            words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
             resources=settings.resources.model_dump(),
@@ -613,9 +622,9 @@ def _fill(template: str, values: Map, where: str) -> str:
 
 
 def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
-    known = list(PREDICT_COLUMNS)
+    known = list(RECORD_COLUMNS)
     for protocol in protocols.values():
-        known += [f"{protocol.columns}_{each}".rstrip("_") for each in COLUMNS_OF[protocol.method]]
+        known += [f"{protocol.columns}_{each}".strip("_") for each in COLUMNS_OF[protocol.method]]
     for column in experiment.columns:
         if column not in known:
             raise ConfigError(f"{where}: columns: none of its protocols gives '{column}'.{nearest(column, known)}")

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from edgebench.errors import ConfigError, DataError, nearest
@@ -23,11 +24,18 @@ from edgebench.report.tables import column_title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from edgebench.data.adapters import Dataset
+
 # Okabe & Ito, Color universal design (2008), without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MASKED = (0.72, 0.82, 0.90)
+"""Pixels not revealed yet: a light blue, which no grey of an edge map is taken for."""
+
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 GRID_IMAGES = 4
+MOST_FRAMES = 6
+PICTURES = ("image_grid", "guidance_strip", "reveal_frames")
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -45,7 +53,7 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
 
     Args:
         spec_path: The table's plan file.
-        name: `precision_recall`, `image_grid` or `quality_against_time`.
+        name: One of `edgebench.plan.tables.FIGURES`.
         base: Path of the figure without its suffix.
         root: Folder that the plan's run folders are relative to.
 
@@ -57,13 +65,16 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         "precision_recall": precision_recall,
         "image_grid": image_grid,
         "quality_against_time": quality_against_time,
+        "quality_against_steps": quality_against_steps,
+        "guidance_strip": guidance_strip,
+        "reveal_frames": reveal_frames,
     }
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
         collected = collect(spec_path, root)
         figure = draw[name](collected)
-        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
+        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name in PICTURES else ("png", "svg"))]
         for path in paths:
             metadata: dict[str, Any] = {"Date": None, "Creator": None}
             if path.suffix == ".png":
@@ -73,8 +84,12 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
     return paths
 
 
-def _title(figure: Figure, spec: TableSpec) -> None:
-    lines = [spec.title, textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110)]
+def _title(figure: Figure, spec: TableSpec, subtitle: str = "") -> None:
+    lines = [
+        spec.title,
+        *([subtitle] if subtitle else []),
+        textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110),
+    ]
     if not spec.comparable:
         lines.append("not comparable with the published numbers")
     figure.suptitle("\n".join(lines), fontsize=10)
@@ -163,13 +178,90 @@ def image_grid(collected: Collected) -> Figure:
     Raises:
         DataError: no row names its data set, or the rows have no image in common.
     """
+    rows, dataset, common = _rows_on_images(collected, collected.rows)
+    ids = choose_ids(common)
+    panels = [*_references(dataset, ids), *((row.label, [1 - _read_map(row, each) for each in ids]) for row in rows)]
+    return draw_grid(panels, ids, collected.spec)
+
+
+def guidance_strip(collected: Collected) -> Figure:
+    """One image: input, mean of the annotators, and its map for each strength of guidance, from weak to strong.
+
+    Raises:
+        DataError: no row has a strength of guidance and a data set, or the rows have no image in common.
+    """
+    guided = [row for row in collected.rows if row.runs and "guidance" in _settings(row)]
+    rows, dataset, common = _rows_on_images(
+        collected, sorted(guided, key=lambda row: float(_settings(row)["guidance"]))
+    )
+    ids = sorted(common)[:1]
+    panels = _references(dataset, ids)
+    panels += [(f"guidance {_settings(row)['guidance']:g}", [1 - _read_map(row, ids[0])]) for row in rows]
+    return draw_grid(panels, ids, collected.spec)
+
+
+def reveal_frames(collected: Collected) -> Figure:
+    """A reveal in steps: rows are images, columns what was known after a step; of the first row that kept it.
+
+    Raises:
+        DataError: no predict run kept its reveal (setting `frames`), or what it kept is damaged.
+    """
+    kept = [(row, sorted((row.runs[0].predict / "frames").glob("*.npz"))) for row in collected.rows if row.runs]
+    row, files = next(((row, files) for row, files in kept if files), (None, []))
+    if row is None:
+        raise DataError(
+            f"table '{collected.spec.table}': no predict run kept how it revealed its maps. Give one of its rows "
+            f"`predict.frames: {GRID_IMAGES}`, which keeps the first {GRID_IMAGES} images."
+        )
+    files = files[:GRID_IMAGES]
+    reveals = [_read_reveal(path) for path in files]
+    rounds = max(int(order.max()) for order, _ in reveals) + 1
+    # Close together at first, when most is revealed.
+    steps = np.unique(np.geomspace(1, rounds, min(MOST_FRAMES, rounds)).round().astype(int))
+    ids = [path.stem for path in files]
+    _, dataset, _ = _rows_on_images(collected, [row])
+    panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
+    for step in steps.tolist():
+        share = np.mean([(order < step).mean() for order, _ in reveals])
+        panels.append(
+            (
+                f"step {step}: {100 * share:.0f} %",
+                [_revealed(order, probability, step) for order, probability in reveals],
+            )
+        )
+    return draw_grid(panels, ids, collected.spec, f"{row.label}; in percent, the pixels revealed by then")
+
+
+def _revealed(order: NDArray[Any], probability: Floats, steps: int) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of what the first `steps` steps revealed."""
+    known = np.repeat(1 - probability[..., None], 3, axis=2)
+    shown = np.where((order < steps)[..., None], known, MASKED)
+    return (255 * shown).round().astype(np.uint8)
+
+
+def _read_reveal(path: Path) -> tuple[NDArray[Any], Floats]:
+    """Step at which each pixel was revealed, from 0, and its probability then, both (H, W)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["order"], file["probability"].astype(np.float64) / 255
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"{path}: not a kept reveal ({error}). Delete the run's folder and run snakemake.") from None
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    settings: dict[str, Any] = row.runs[0].record.get("settings", {})
+    return settings
+
+
+def _rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row], Dataset, list[str]]:
+    """Those of `rows` that were made on the first one's images, their data set, and the images that all have."""
     from edgebench.data.adapters import open_dataset
 
-    rows = [row for row in collected.rows if row.runs and row.runs[0].dataset]
+    rows = [row for row in rows if row.runs and row.runs[0].dataset]
     if not rows:
         raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
     where = rows[0].runs[0].dataset or {}
-    rows = [row for row in rows if row.runs[0].dataset == where]
+    rows = [row for row in rows if _same_images(row.runs[0].dataset or {}, where)]
     dataset = open_dataset(where["layout"], where["folder"], where["split"])
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
@@ -177,15 +269,23 @@ def image_grid(collected: Collected) -> Figure:
             f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
             f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
         )
-    ids = choose_ids(list(common))
+    return rows, dataset, list(common)
+
+
+def _same_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs took their images from one place; how many they took may differ."""
+    return all(one[key] == other[key] for key in ("folder", "layout", "split"))
+
+
+def _references(dataset: Dataset, ids: Sequence[str]) -> list[tuple[str, list[NDArray[Any]]]]:
+    """The panels before the methods': input and, where there are any, the mean of the annotators."""
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
     try:
         annotators = [1 - np.mean(np.stack(dataset.boundaries(each)), axis=0) for each in ids]
         panels.append(("Annotators", annotators))
     except DataError:
         pass  # a folder of one's own images has no annotators, and the maps are still worth seeing
-    panels += [(row.label, [1 - _read_map(row, each) for each in ids]) for row in rows]
-    return draw_grid(panels, ids, collected.spec)
+    return panels
 
 
 def _map_ids(row: Row) -> set[str]:
@@ -203,18 +303,21 @@ def _read_map(row: Row, image: str) -> Floats:
         raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
 
 
-def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec) -> Figure:
+def draw_grid(
+    panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec, subtitle: str = ""
+) -> Figure:
     """A grid of images: methods side by side, or below one another when there are many.
 
     Args:
         panels: Title and one image per id: uint8 (H, W, 3), or float (H, W) in [0, 1] shown as grey.
         ids: Names of the images.
         spec: The table's plan, for the title.
+        subtitle: A line below the title.
     """
     across = len(panels) <= 8
     rows, columns = (len(ids), len(panels)) if across else (len(panels), len(ids))
     height, width = np.mean([image.shape[:2] for image in panels[0][1]], axis=0)
-    side = 1.7
+    side = 1.7 if len(ids) > 1 else 2.3
     figure = Figure(figsize=(side * columns + 0.9, side * height / width * rows + 0.9), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for p, (title, images) in enumerate(panels):
@@ -228,7 +331,7 @@ def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequenc
                 axes.set_title(textwrap.fill(top, 18), fontsize=8)
             if (p if across else k) == 0:
                 axes.set_ylabel(textwrap.fill(left, 16), fontsize=8, rotation=0, ha="right", va="center")
-    _title(figure, spec)
+    _title(figure, spec, subtitle)
     return figure
 
 
@@ -244,9 +347,7 @@ def quality_against_time(collected: Collected) -> Figure:
     Raises:
         DataError: no row has a time and one of the two.
     """
-    measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
-    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
-    columns = [column for column in ("ac", *f[:1]) if column in measured]
+    columns = _quality_columns(collected)
     rows = [row for row in collected.rows if row.values(SECONDS)]
     if not rows or not columns:
         raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
@@ -272,6 +373,13 @@ def quality_against_time(collected: Collected) -> Figure:
     return figure
 
 
+def _quality_columns(collected: Collected) -> list[str]:
+    """`ac`, and CEval ODS or else the first ODS, as far as they were measured."""
+    measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
+    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
+    return [column for column in ("ac", *f[:1]) if column in measured]
+
+
 def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) -> None:
     seconds, value = np.mean(row.values(SECONDS)), np.mean(row.values(column))
     resampled = bootstrap.row(row, column)
@@ -280,3 +388,78 @@ def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) 
         axes.plot([seconds, seconds], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
     marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
     axes.plot(seconds, value, marker, color=colour, markersize=6, label=row.label, linestyle="none")
+
+
+# Quality against the number of steps -----------------------------------------------------------------
+
+
+def quality_against_steps(collected: Collected) -> Figure:
+    """Crispness and F against the number of reveal steps, one line per order, with 95 % bootstrap intervals.
+
+    Raises:
+        DataError: no row was revealed in steps and scored.
+    """
+    columns = _quality_columns(collected)
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    rows = [row for row in collected.rows if row.runs and "reveal" in _settings(row)]
+    several = len({_settings(row)["guidance"] for row in rows}) > 1
+    for row in rows:
+        settings = _settings(row)
+        label = f"{settings['reveal']}, guidance {settings['guidance']:g}" if several else settings["reveal"]
+        lines.setdefault(label, []).append((_rounds(row), row))
+    if not lines or not columns:
+        raise DataError(f"table '{collected.spec.table}': no row was revealed in steps and scored.")
+    bootstrap = Bootstrap()
+    figure = Figure(figsize=(3.9 * len(columns) + 2.2, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    places = sorted({place for points in lines.values() for place, _ in points})
+    for panel, column in zip(panels, columns, strict=True):
+        for index, (label, points) in enumerate(lines.items()):
+            _steps_line(panel, sorted(points, key=lambda each: each[0]), column, label, index, bootstrap)
+        panel.set(xscale="log", xlabel="Reveal steps", title=column_title(column))
+        panel.margins(x=0.1)
+        panel.xaxis.set_major_locator(FixedLocator(_apart(places)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:.3g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.grid(color="0.92", linewidth=0.7)
+        panel.set_axisbelow(True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", title="Order", alignment="left")
+    _title(figure, collected.spec)
+    return figure
+
+
+def _rounds(row: Row) -> float:
+    """Rounds that a reveal took, on average over seeds and images; the steps allowed where none were counted."""
+    counted = [run.record.get("rounds") or run.record["settings"]["steps"] for run in row.distinct_runs]
+    unknown = next((each for each in counted if isinstance(each, str)), None)
+    if unknown:
+        raise DataError(
+            f"{row.runs[0].predict / 'run.json'}: does not say how many rounds `steps: {unknown}` took. "
+            f"Delete the run's folder and run snakemake again."
+        )
+    return float(np.mean(counted))
+
+
+def _apart(places: Sequence[float], factor: float = 1.25) -> list[float]:
+    """Those of ascending `places` whose labels do not run into the one before on a logarithmic axis."""
+    kept: list[float] = []
+    for place in places:
+        if not kept or place >= factor * kept[-1]:
+            kept.append(place)
+    return kept
+
+
+def _steps_line(
+    axes: Axes, points: Sequence[tuple[float, Row]], column: str, label: str, index: int, bootstrap: Bootstrap
+) -> None:
+    points = [(place, row) for place, row in points if row.values(column)]
+    colour, marker = _colour(index), MARKERS[index % len(MARKERS)]
+    values = [float(np.mean(row.values(column))) for _, row in points]
+    axes.plot([place for place, _ in points], values, color=colour, marker=marker, linewidth=1.5, label=label)
+    for (place, row), value in zip(points, values, strict=True):
+        resampled = bootstrap.row(row, column)
+        if resampled:
+            axes.plot([place, place], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
+        if _settings(row)["steps"] == "full":
+            axes.plot(place, value, "o", color=colour, markersize=11, markerfacecolor="none", linestyle="none")

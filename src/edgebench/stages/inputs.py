@@ -17,6 +17,7 @@ MAPS = "maps"
 LABEL_SUFFIX = ".png"
 LABEL_LONG_SIDE = 3000
 """Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""
+FRAMES = "frames"
 
 
 def open_input(spec: RunSpec) -> Dataset:

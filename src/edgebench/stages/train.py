@@ -55,6 +55,7 @@ def train(spec: RunSpec) -> dict[str, Any]:
         "steps": report.steps,
         "loss": report.loss,
         "trained_parameters": report.parameters,
+        "parameters": sum(each.numel() for each in objective.model.parameters()),
         "training_seconds": report.seconds,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
@@ -65,10 +66,8 @@ class Web:
                 time.sleep(0.03 if "drips" in self.path else 0)
                 with lock:
                     web.at_once -= 1  # before the answer, upon which the next request may come at once
-                try:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     self.answer()
-                except (BrokenPipeError, ConnectionResetError):
-                    pass
 
             def answer(self) -> None:
                 kind = self.path.split("/")[1]

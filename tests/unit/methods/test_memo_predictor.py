@@ -13,9 +13,10 @@ from torch import Tensor
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.methods.memo.lora import ADAPTER, add_lora, merge_lora
 from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.predictor import Prediction, Predictor, pad_symmetric, random_priority
+from edgebench.methods.memo.predictor import Prediction, Predictor, random_priority
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
 from edgebench.methods.memo.reveal import RevealSettings, reveal
+from edgebench.methods.memo.tiles import pad_symmetric
 from edgebench.methods.memo.weights import load_network, weight_metadata
 
 torch.set_num_threads(1)
@@ -66,7 +67,7 @@ def test_guidance_is_that_of_the_formula(network: MemoNetwork) -> None:
     image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
     black = torch.zeros_like(image)
 
-    def plain(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def plain(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
         conditional, unconditional = network(tokens, ratio, image), network(tokens, ratio, black)
         return unconditional + 1.7 * (conditional - unconditional)
 

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 def fixed(logits: Tensor) -> Any:
     """A network that always answers `logits` (B, 2, H, W)."""
-    return lambda tokens, ratio, step: logits
+    return lambda tokens, ratio, step, active: logits[active]
 
 
 def noise(batch: int = 2, height: int = 12, width: int = 16) -> Tensor:
@@ -79,7 +79,7 @@ def test_probability_is_that_of_the_revealing_step() -> None:
     settings = RevealSettings("locmax", 2)
     first: list[Tensor] = []
     revealed = reveal(
-        lambda tokens, ratio, step: answers[step],
+        lambda tokens, ratio, step, active: answers[step][active],
         (1, 12, 16),
         settings,
         on_step=lambda s, t, p: first.append(t),
@@ -94,7 +94,7 @@ def test_ratio_is_the_share_still_masked() -> None:
     ratios: list[Tensor] = []
     shares: list[Tensor] = []
 
-    def denoise(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
         ratios.append(ratio)
         shares.append((tokens == MASK).float().mean((1, 2)))
         return noise()
@@ -161,7 +161,7 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 def test_full_steps_of_a_schedule_are_a_hundred_rounds(strategy: Any) -> None:
     calls = []
 
-    def denoise(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
         calls.append(step)
         return noise(1)
 

@@ -45,17 +45,14 @@ def names(repository: Path, scale: str = "demo") -> dict[str, str]:
 class TestSharing:
     @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
     def test_a_pre_training_that_both_tables_need_stands_once(self, repository: Path, scale: str) -> None:
-        plan = Workbench(repository).plan(scale)
-        pretrained = [run for run in plan.runs.values() if run.role == "pretrain"]
-        assert sorted(run.settings["mask_ratio"] for run in pretrained) == ["full", "uniform"]
-        users = {
-            name
-            for name, table in plan.tables.items()
-            for predict in table.predictions
-            for run in predict.upstream()
-            if run.id == next(each.id for each in pretrained if each.settings["mask_ratio"] == "uniform")
-        }
-        assert {"memo/main_bsds", "memo/ablation_reveal_steps"} <= users
+        tables = Workbench(repository).plan(scale).tables
+        main, steps = (
+            {run.id for each in tables[name].predictions for run in each.upstream() if run.role == "pretrain"}
+            for name in ("memo/main_bsds", "memo/ablation_reveal_steps")
+        )
+        assert len(main) == 2  # MEMO and the one-shot network
+        assert len(steps) == 1
+        assert steps < main
 
     def test_the_same_prediction_in_two_tables_is_one_run(self, repository: Path) -> None:
         tables = Workbench(repository).plan("demo").tables
@@ -115,8 +112,10 @@ class TestIdentity:
     def test_a_seed_is_one_chain_and_shares_what_is_not_random(self, repository: Path) -> None:
         one, three = names(repository), ids(repository, seeds=[0, 1, 2])
         assert set(one) < three
-        runs = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo").runs
-        trained = [run.seed for run in runs.values() if run.role == "finetune"]
+        plan = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo")
+        runs = plan.runs
+        needed = {run.id: run for each in plan.tables["memo/main_bsds"].predictions for run in each.upstream()}
+        trained = [run.seed for run in needed.values() if run.role == "finetune"]
         assert sorted(filter(None, trained)) == [1, 1, 2, 2]
         assert len([run for run in runs.values() if run.settings["method"] == "sobel"]) == 1
 
@@ -272,6 +271,22 @@ def test_every_experiment_plans_at_every_scale(root: Path) -> None:
         for name, table in bench.plan(scale).tables.items():
             assert table.evaluations, name
             assert table.caption
+
+
+class TestTablesOfAScale:
+    def test_a_scale_makes_those_that_it_lists_and_plans_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("demo")
+        assert plan.shown == yaml.safe_load((repository / "config/scales/demo.yaml").read_text())["tables"]
+        assert set(plan.tables) == set(Workbench(repository).names("experiments"))
+
+    def test_without_a_list_it_makes_all(self, repository: Path) -> None:
+        plan = Workbench(repository).plan("paper")
+        assert plan.shown == sorted(plan.tables)
+
+    def test_an_unknown_table_is_named(self, repository: Path) -> None:
+        change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
+        with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
+            Workbench(repository).plan("demo")
 
 
 class TestCheckpoints:

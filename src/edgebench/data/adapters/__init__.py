@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from edgebench.data.adapters.biped import BipedDataset
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.folder import FolderDataset
+from edgebench.data.adapters.multicue import MulticueDataset
+from edgebench.data.adapters.nyud import NyudDataset
 from edgebench.data.adapters.shards import ShardDataset
+from edgebench.data.adapters.uded import UdedDataset
 from edgebench.errors import DataError, nearest
-
-LAYOUTS = ("bsds", "folder", "shards")
 
 
 class Dataset(Protocol):
@@ -30,6 +33,18 @@ class Dataset(Protocol):
         """One bool (H, W) per annotator; a DataError where the layout has none."""
 
 
+LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
+    "biped": BipedDataset,
+    "bsds": BsdsDataset,
+    "folder": lambda folder, split: FolderDataset(folder),  # as `shards`, without splits
+    "multicue": MulticueDataset,
+    "nyud": NyudDataset,
+    "shards": lambda folder, split: ShardDataset(folder),
+    "uded": UdedDataset,
+}
+"""How to open each layout."""
+
+
 def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
     """Open one split of a data set; images are read only when asked for.
 
@@ -41,10 +56,6 @@ def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
     Raises:
         DataError: the layout is unknown, or what it needs is missing in `folder`.
     """
-    if layout == "bsds":
-        return BsdsDataset(Path(folder), split)
-    if layout == "folder":
-        return FolderDataset(Path(folder))
-    if layout == "shards":
-        return ShardDataset(Path(folder))
-    raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")
+    if layout not in LAYOUTS:
+        raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")
+    return LAYOUTS[layout](Path(folder), split)
