@@ -147,7 +147,8 @@ def test_both_ways_give_the_same_samples(tmp_path: Path) -> None:
 def main() -> None:
     """Print the comparison."""
     os.environ.setdefault("EDGEBENCH_QUIET", "1")
-    pairs, members = (int(value) for value in [*sys.argv[1:3], *(5000, 400_000)[len(sys.argv) - 1 :]])
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    members = int(sys.argv[2]) if len(sys.argv) > 2 else 400_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_pairs(folder, pairs)
