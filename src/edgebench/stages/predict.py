@@ -167,12 +167,6 @@ def choose_device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.proposals import synthesise_edges
-
-    return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
-
-
 def _sobel(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     from edgebench.methods.baselines.sobel import sobel_edges
 
@@ -229,7 +223,6 @@ def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]
 
 _PREDICTORS: dict[str, Callable[[RunSpec, Dataset], tuple[Predictor, dict[str, Any]]]] = {
     "memo": _memo,
-    "mask_edges": _mask_edges,
     "sobel": _sobel,
     "canny": _canny,
     "brought": _brought,

@@ -115,6 +115,23 @@ class TestFetch:
         assert "1.png" in run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config), code=2)
         assert not list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
 
+    def test_a_large_folder_is_packed_without_its_bad_files(self, tmp_path: Path, root: Path) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for number in range(3):
+            Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(photos / f"{number}.png")
+        (photos / "1.png").write_bytes(b"<html>")
+        config = repository_with_photos(tmp_path, root, layout="shards")
+        output = run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config))
+        assert "photos: 2 images checked" in output
+        assert "1 failed, see failures.jsonl" in output
+        (folder,) = tmp_path.glob("results/runs/fetch/photos-*")
+        assert sorted(path.name for path in folder.glob("*.*") if path.name[0] != ".") == [
+            "00000.tar",
+            "failures.jsonl",
+            "run.json",
+        ]
+
     def test_a_released_checkpoint_from_a_file(
         self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -153,10 +170,10 @@ class TestFetch:
         assert "--accept-terms" in output
 
 
-def repository_with_photos(folder: Path, root: Path, gate: str = "none") -> Path:
+def repository_with_photos(folder: Path, root: Path, gate: str = "none", layout: str = "folder") -> Path:
     shutil.copytree(root / "config", folder / "repository" / "config")
     (folder / "repository" / "config" / "datasets" / "photos.yaml").write_text(
-        "name: photos\ntitle: Mine\nlayout: folder\nsource: {local: true}\nimages: {train: 3}\n"
+        f"name: photos\ntitle: Mine\nlayout: {layout}\nsource: {{local: true}}\nimages: {{train: 3}}\n"
         f"licence: mine\nterms: none\ncitation: none\ngate: {gate}\n"
     )
     return folder / "repository"
