@@ -236,7 +236,8 @@ def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, 
     summary = predict_photos(detector, photos, output, overwrite, frames)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     made = len(summary.done)
-    time = f" ({summary.seconds:.2g} s each)" if summary.seconds is not None else ""
+    digits = 2 if (summary.seconds or 0) < 10 else 0
+    time = f" ({summary.seconds:.{digits}f} s each)" if summary.seconds is not None else ""
     console.print(f"{detector.method}: {made} edge map{'' if made == 1 else 's'} made{time}")
     if summary.there:
         console.print(f"{len(summary.there)} there already, left as they were (--overwrite makes them again)")
