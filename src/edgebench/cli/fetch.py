@@ -9,6 +9,7 @@ import typer
 
 from edgebench.cli.options import Root, workbench
 from edgebench.errors import ConfigError, DataError, nearest
+from edgebench.files import read_json
 from edgebench.plan.definitions import Checkpoint, Dataset
 
 
@@ -58,7 +59,11 @@ def fetch(
         )
     bench.write_spec(run, own_mirror=mirror, accepted=accept_terms)
     folder = carry_out(Path(run.spec_file), jobs)
-    print(f"{name}: complete and checked, in {folder}")
+    record = read_json(folder / "run.json")
+    if failed := record.get("n_failed"):
+        print(f"{name}: {record['n_images']} images checked, in {folder}; {failed} failed, see failures.jsonl there")
+    else:
+        print(f"{name}: complete and checked, in {folder}")
     for converted in runs[1:]:
         bench.write_spec(converted)
         print(f"{name}: converted, in {carry_out(Path(converted.spec_file), jobs)}")

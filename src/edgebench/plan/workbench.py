@@ -557,6 +557,11 @@ class _Builder:
             )
 
     def _check_labels(self, role: str, content: Map, labels: Run) -> None:
+        if labels.settings["method"] != "mask_edges":
+            raise ConfigError(
+                f"{self.where}: the labels of run '{role}' come from '{labels.role}' of method "
+                f"'{labels.settings['method']}'; only a run of method 'mask_edges' makes labels."
+            )
         same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
         if not all(same):
             raise ConfigError(

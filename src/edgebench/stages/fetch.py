@@ -33,7 +33,8 @@ def _dataset(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(Path(definition["manifest_file"])) if "manifest_file" in definition else None
     report = fetch_files(definition, manifest, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
     return {
-        "n_images": sum(definition["images"].values()),
+        "n_images": sum(definition["images"].values()) if report.n_images is None else report.n_images,
+        **({"n_failed": report.n_failed} if report.n_failed else {}),
         "files": report.n_files,
         "bytes": report.n_bytes,
         "origins": report.origins,

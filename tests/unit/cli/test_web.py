@@ -145,7 +145,9 @@ def test_the_page(address: str, photo: Path, weights: Path) -> None:
         with Image.open(path) as image:
             assert getattr(image, "n_frames", 1) == frames
     port = address.rsplit(":", 1)[1]
-    assert "--port 0" in run(photo.parent, "app", "--port", port, "--root", str(photo.parent), code=2, environment=PATHS)
+    assert "--port 0" in run(
+        photo.parent, "app", "--port", port, "--root", str(photo.parent), code=2, environment=PATHS
+    )
     shutil.copy(photo.parent / "log", photo.parent / "page.png")  # any text will do
     with pytest.raises(Exception, match=r"^page\.png: not an image"):
         ask.predict(

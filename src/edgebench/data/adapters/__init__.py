@@ -9,18 +9,16 @@ import numpy as np
 
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.folder import FolderDataset
+from edgebench.data.adapters.shards import ShardDataset
 from edgebench.errors import DataError, nearest
 
-LAYOUTS = ("bsds", "folder")
+LAYOUTS = ("bsds", "folder", "shards")
 
 
 class Dataset(Protocol):
     """Images by id, whatever their layout; `ids` are in ASCII order."""
 
     ids: list[str]
-
-    def image_path(self, image_id: str) -> Path:
-        """File of an image."""
 
     def image(self, image_id: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
@@ -36,9 +34,9 @@ def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
     """Open one split of a data set; images are read only when asked for.
 
     Args:
-        layout: `bsds` or `folder`, as the data set's definition says.
+        layout: One of `LAYOUTS`, as the data set's definition says.
         folder: Where the data set lies.
-        split: Name of the split; a plain folder has none and ignores it.
+        split: Name of the split; `folder` and `shards` have none and ignore it.
 
     Raises:
         DataError: the layout is unknown, or what it needs is missing in `folder`.
@@ -47,4 +45,6 @@ def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
         return BsdsDataset(Path(folder), split)
     if layout == "folder":
         return FolderDataset(Path(folder))
+    if layout == "shards":
+        return ShardDataset(Path(folder))
     raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")
