@@ -114,7 +114,7 @@ def memo(
     from edgebench.methods.memo.reveal import RevealSettings
     from edgebench.methods.memo.tiles import padded_size
     from edgebench.methods.memo.weights import load_network
-    from edgebench.stages.predict import find_device
+    from edgebench.stages.predict import choose_device
 
     steps = int(steps) if str(steps).isdecimal() else steps
     long_side, tile = long_side or None, tile or None
@@ -122,7 +122,7 @@ def memo(
         load_network(weights),
         RevealSettings(strategy=reveal, steps=steps, compat=compat),  # type: ignore[arg-type]
         guidance=guidance,
-        device=find_device(device),
+        device=choose_device(device),
         precision=precision,
         batch_size=batch,
         seed=seed,
@@ -223,9 +223,9 @@ def mask_edges(
     else:
         from edgebench.methods.sam.generator import propose_masks
         from edgebench.methods.sam.scorer import load_scorer
-        from edgebench.stages.predict import find_device
+        from edgebench.stages.predict import choose_device
 
-        settings |= {"precision": precision, "device": find_device(device)}
+        settings |= {"precision": precision, "device": choose_device(device)}
         weights = generator_weights / "model.safetensors"
         propose = partial(
             propose_masks,

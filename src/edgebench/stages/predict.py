@@ -111,7 +111,7 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
             schedule=settings["schedule"],
         ),
         guidance=settings["guidance"],
-        device=find_device(settings["device"]),
+        device=choose_device(settings["device"]),
         precision=settings["precision"],
         batch_size=settings["batch"],
         seed=spec.seed,
@@ -145,7 +145,7 @@ def _write_frames(path: Path, order: np.ndarray, probability: np.ndarray) -> Non
         )
 
 
-def find_device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
     """`cpu` or `cuda`, whichever `auto` means here.
 
     Raises:

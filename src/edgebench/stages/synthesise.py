@@ -126,10 +126,10 @@ def _generator(spec: RunSpec) -> Propose | None:
 
     from edgebench.methods.sam.generator import GeneratorSettings, propose_masks
     from edgebench.methods.sam.scorer import load_scorer
-    from edgebench.stages.predict import find_device
+    from edgebench.stages.predict import choose_device
 
     torch.set_num_threads(spec.threads)
-    device = find_device(settings["device"])
+    device = choose_device(settings["device"])
     scorer = load_scorer(settings["generator"], spec.input("generator_weights"), device, settings["precision"])
     grid = [
         GeneratorSettings(
