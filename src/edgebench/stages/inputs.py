@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 MAPS = "maps"
+FRAMES = "frames"
 LABEL_SUFFIX = ".png"
 LABEL_LONG_SIDE = 3000
 """Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""
-FRAMES = "frames"
 
 
 def open_input(spec: RunSpec) -> Dataset:

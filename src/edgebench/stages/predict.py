@@ -153,10 +153,10 @@ def _write_frames(path: Path, order: np.ndarray, probability: np.ndarray) -> Non
 
 
 def choose_device(wanted: str) -> str:
-    """`cuda` or `cpu` for auto, cpu or cuda.
+    """`cpu` or `cuda`, whichever `auto` means here.
 
     Raises:
-        EdgebenchError: cuda is asked for where PyTorch sees no GPU.
+        EdgebenchError: a GPU is wanted where there is none.
     """
     import torch
 
