@@ -125,3 +125,19 @@ def test_every_option_reaches_the_predictor(inputs: Path) -> None:
 def predict_map(inputs: Path, folder: str, **options: Any) -> np.ndarray:
     predict(spec(inputs, folder, limit=1, **options))
     return np.asarray(Image.open(inputs / folder / "maps" / "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tile": 100}, "multiple of 32"),
+        ({"tile": 64}, "greater than 64"),
+        ({"tile": 96, "scales": [1, 2]}, "tile and scales"),
+        ({"scales": []}, "at least 1"),
+        ({"steps": "some"}, "adaptive"),
+        ({"confidence_threshold": 1}, "less than 1"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(inputs: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec(inputs, "out", **options)
