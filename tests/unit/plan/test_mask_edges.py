@@ -30,7 +30,7 @@ def test_models_need_weights_and_the_classical_segmenter_takes_none() -> None:
     with pytest.raises(ValidationError, match="generator felzenszwalb takes no generator_weights"):
         MaskEdges(**PLAIN, generator_weights="sam_vit_huge")
     with pytest.raises(ValidationError, match="points_per_side"):
-        MaskEdges(**PLAIN, points_per_side=[])
+        MaskEdges(**PLAIN, points_per_side=())
 
 
 @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
