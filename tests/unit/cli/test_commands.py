@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,12 @@ class TestFetch:
         torch.manual_seed(0)
         weights = {official_name(name): value for name, value in MemoNetwork(preset("small")).state_dict().items()}
         source = write_deepspeed(tmp_path / "mp_rank_00_model_states.pt", weights)
-        arguments = {"mirror": str(source), "accept_terms": False, "jobs": 1, "root": Path("repository")}
+        arguments: dict[str, Any] = {
+            "mirror": str(source),
+            "accept_terms": False,
+            "jobs": 1,
+            "root": Path("repository"),
+        }
         fetch("memo_laion_tiny", **arguments)
         output = capsys.readouterr().out
         assert "complete and checked" in output

@@ -24,7 +24,7 @@ CONFIG = NetworkConfig(4, (8, 16), 1, 4, DinoConfig(24, 1, 2, registers=0, size=
 
 PRETRAINING = {"crop": 16}
 BSDS = {"crop": None, "drop_first": True, "vertical_flip": False, "rotate": "none", "lora_rank": 2}
-BIPED = {"crop": 24, "rotate": "batch", "crest_labels": True, "lora_rank": 2}
+BIPED: dict[str, Any] = {"crop": 24, "rotate": "batch", "crest_labels": True, "lora_rank": 2}
 WAYS: dict[str, dict[str, Any]] = {
     "pre-training": PRETRAINING,
     "BSDS": BSDS,
@@ -84,7 +84,7 @@ class Drawn:
 def trained(way: dict[str, Any], folder: Path, biped: Path) -> tuple[Objective, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     dataset = open_dataset("biped", biped, "train") if way.get("crest_labels") else Drawn()
-    objective = Objective(MemoNetwork(CONFIG), dataset, ObjectiveSettings(**way))
+    objective: Any = Objective(MemoNetwork(CONFIG), dataset, ObjectiveSettings(**way))
     settings = LoopSettings(
         steps=3, batch=2, accumulate=2, learning_rate=1e-2, ema_decay=0.9, ema_start=1, device="cpu", seed=1
     )

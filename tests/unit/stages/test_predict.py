@@ -108,16 +108,15 @@ def test_a_kept_reveal_leads_to_the_map(inputs: Path, steps: int, kind: type) ->
 
 def test_every_option_reaches_the_predictor(inputs: Path) -> None:
     plain = predict_map(inputs, "plain")
-    for number, options in enumerate(
-        (
-            {"guidance": 1.0},
-            {"confidence_threshold": 0.6},
-            {"reveal": "topk", "schedule": "exponential"},
-            {"long_side": 32},
-            {"scales": [1, 0.5]},
-            {"steps": "adaptive"},
-        )
-    ):
+    changes: list[dict[str, Any]] = [
+        {"guidance": 1.0},
+        {"confidence_threshold": 0.6},
+        {"reveal": "topk", "schedule": "exponential"},
+        {"long_side": 32},
+        {"scales": [1, 0.5]},
+        {"steps": "adaptive"},
+    ]
+    for number, options in enumerate(changes):
         assert not np.array_equal(predict_map(inputs, f"other{number}", **options), plain), options
     np.testing.assert_array_equal(predict_map(inputs, "tiled", tile=96), plain)
 
