@@ -248,8 +248,8 @@ class TestMistakes:
             assert {run.settings["limit"] for run in runs if run.role == "predict"} == {None}
 
     def test_a_change_reaches_the_runs_that_have_the_key(self, repository: Path) -> None:
-        """`predict` is MEMO in one recipe and Sobel in another; only the former has borders to treat."""
-        before, after = names(repository), names_of(Workbench(repository, {"set": {"predict.compat": "official"}}))
+        """`predict` is MEMO in one recipe and Sobel in another; only the former has borders to choose."""
+        before, after = names(repository), names_of(Workbench(repository, {"set": {"predict.compat": "native"}}))
         gone = {before[each] for each in set(before) - set(after)}
         assert any("memo-scenes-locmax10" in name for name in gone)
         assert not any("sobel" in name for name in gone)
