@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters.uded import UdedDataset
 from edgebench.data.edge_maps import read_boundaries
 from edgebench.data.images import read_image
 
@@ -36,7 +37,7 @@ def test_images_of_bsds_are_where_the_split_says(uded: Path, shared: Path) -> No
         for part in ("train", "val", "test")
     }
     for split in ("test", "bsds_trainval"):
-        dataset = open_dataset("uded", uded, split)
+        dataset = UdedDataset(uded, split)
         for image_id in dataset.ids:
             own = _fingerprint(dataset.image_path(image_id))
             parts = {part for part, prints in bsds.items() if max(float(own @ each) for each in prints) > 0.99}

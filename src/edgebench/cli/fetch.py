@@ -9,6 +9,7 @@ import typer
 
 from edgebench.cli.options import Root, workbench
 from edgebench.errors import ConfigError, DataError, nearest
+from edgebench.files import read_json
 from edgebench.plan.definitions import Checkpoint, Dataset
 
 
@@ -50,15 +51,20 @@ def fetch(
         raise ConfigError(f"{name}: neither a data set nor a released checkpoint.{nearest(name, known)}")
     print(f"{definition.title}. Licence: {definition.licence}. {definition.terms}")
     run = runs[0]
-    if isinstance(definition, Dataset) and definition.source.local and Path(run.record).exists():
-        # Its content is not known beforehand, so other files would pass for the same data set.
+    unknown = definition.source.local if isinstance(definition, Dataset) else mirror is not None
+    if unknown and Path(run.record).exists():
+        # Its content is not known beforehand, so other files would pass for the same run.
         raise DataError(
             f"{name}: was fetched already, into {run.folder}. To take other files, delete that folder and the "
             f"runs that were made from it."
         )
     bench.write_spec(run, own_mirror=mirror, accepted=accept_terms)
     folder = carry_out(Path(run.spec_file), jobs)
-    print(f"{name}: complete and checked, in {folder}")
+    record = read_json(folder / "run.json")
+    if failed := record.get("n_failed"):
+        print(f"{name}: {record['n_images']} images checked, in {folder}; {failed} failed, see failures.jsonl there")
+    else:
+        print(f"{name}: complete and checked, in {folder}")
     for converted in runs[1:]:
         bench.write_spec(converted)
         print(f"{name}: converted, in {carry_out(Path(converted.spec_file), jobs)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, DataError
 from edgebench.plan.workbench import Workbench
 
 Set = Annotated[
@@ -56,3 +56,18 @@ def find_weights(root: Path, name_or_file: str) -> Path:
     from edgebench.stages import weights
 
     return weights.find_weights(workbench(root, None), name_or_file)
+
+
+def find_checkpoint(root: Path, name_or_folder: str) -> Path:
+    """The folder of a released checkpoint that was fetched, or any folder that a person names.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+        DataError: it was not fetched yet.
+    """
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder)
+    run = workbench(root, None).checkpoint_run(name_or_folder)
+    if not Path(run.record).is_file():
+        raise DataError(f"{name_or_folder}: is not here yet. Type `edgebench fetch {name_or_folder}` first.")
+    return Path(run.folder)

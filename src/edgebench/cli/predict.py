@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebench.cli.options import Root, find_weights
+from edgebench.cli.options import Root, find_checkpoint, find_weights
 
 if TYPE_CHECKING:
     from edgebench.stages.photos import Detector
@@ -46,6 +46,22 @@ class Precision(StrEnum):
     """Arithmetic of the network."""
 
     fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Generator(StrEnum):
+    """What proposes masks."""
+
+    felzenszwalb = "felzenszwalb"
+    sam2 = "sam2"
+    sam = "sam"
+
+
+class ModelPrecision(StrEnum):
+    """Arithmetic of a segmenter."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
     bf16 = "bf16"
 
 
@@ -217,14 +233,45 @@ def sobel(
 
 
 @app.command("mask-edges")
-def mask_edges(photos: Photos, output: Output, overwrite: Overwrite = False) -> None:
-    """Borders of the segments of a classical segmenter, as MEMO's pre-training edges are made; seconds each.
+def mask_edges(
+    photos: Photos,
+    output: Output,
+    generator: Annotated[
+        Generator,
+        typer.Option(
+            help="What proposes the masks: a classical segmenter (seconds, no weights), or SAM 2 or SAM (a minute and "
+            "gigabytes of memory without a GPU)."
+        ),
+    ] = Generator.felzenszwalb,
+    generator_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="For sam2 and sam: a checkpoint that was fetched (`edgebench fetch sam2_hiera_large`, sam_vit_huge), "
+            "or a folder with config.json and model.safetensors.",
+            metavar="NAME_OR_FOLDER",
+            show_default="none",
+        ),
+    ] = None,
+    precision: Annotated[
+        ModelPrecision, typer.Option(help="Of sam2 and sam; fp16, as released, is faster on GPUs.")
+    ] = ModelPrecision.fp32,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    overwrite: Overwrite = False,
+    root: Root = Path("."),
+) -> None:
+    """Borders of segments, as MEMO's pre-training edges are made; no probability, so 0 or 255.
 
     Example: edgebench predict mask-edges photo.jpg -o edges
     """
     from edgebench.stages import photos as stage
 
-    _carry_out(stage.mask_edges(), photos, output, overwrite)
+    detector = stage.mask_edges(
+        generator=generator.value,
+        generator_weights=find_checkpoint(root, generator_weights) if generator_weights else None,
+        precision=precision.value,
+        device=device.value,
+    )
+    _carry_out(detector, photos, output, overwrite)
 
 
 def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> None:
@@ -236,7 +283,8 @@ def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, 
     summary = predict_photos(detector, photos, output, overwrite, frames)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     made = len(summary.done)
-    time = f" ({summary.seconds:.2g} s each)" if summary.seconds is not None else ""
+    digits = 2 if (summary.seconds or 0) < 10 else 0
+    time = f" ({summary.seconds:.{digits}f} s each)" if summary.seconds is not None else ""
     console.print(f"{detector.method}: {made} edge map{'' if made == 1 else 's'} made{time}")
     if summary.there:
         console.print(f"{len(summary.there)} there already, left as they were (--overwrite makes them again)")

@@ -47,13 +47,16 @@ def app(
     Example: edgebench app --open
     """
     page = build(root)
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port or _free_port(host),
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        **launch_options(),
-    )
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            **launch_options(),
+        )
+    except OSError as error:
+        raise EdgebenchError(f"cannot listen at {host}:{port} ({error}). --port 0 takes a port that is free.") from None
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
     page.block_thread()
 

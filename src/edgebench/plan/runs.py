@@ -33,6 +33,7 @@ class Run:
         words: Readable words of the label.
         dataset: Definition of the data set.
         checkpoint: Definition of the checkpoint that a fetch run brings.
+        stands_for: Data set of the recipe that the scale replaced by `dataset`; no part of the identity.
         protocol: Definition of the protocol of an evaluation.
         resources: What it asks of a machine; no part of the identity.
     """
@@ -48,6 +49,7 @@ class Run:
     dataset: Map | None = None
     protocol: Map | None = None
     checkpoint: Map | None = None
+    stands_for: str | None = None
     resources: Map = field(default_factory=dict)
 
     @cached_property

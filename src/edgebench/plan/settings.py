@@ -96,7 +96,7 @@ class Train(OnImages):
 
     Attributes:
         start: Training run to start from.
-        labels: Predict run whose maps are the labels; without it the data set's own annotations.
+        labels: Run of method `mask_edges` that makes the labels; without it the data set's own annotations.
         steps: Optimiser steps.
         batch: Samples of one micro-batch.
         accumulate: Micro-batches averaged for one optimiser step, shared among all GPUs.

@@ -30,16 +30,11 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs behind one row for one seed.
-
-    Attributes:
-        asked: Data sets that the recipe names, whatever stands in for them.
-    """
+    """The runs behind one row for one seed."""
 
     seed: int
     predict: Run
     evaluations: dict[str, Run]
-    asked: frozenset[str]
 
     def spec(self) -> Map:
         """As plain data."""
@@ -113,12 +108,9 @@ class Table:
     def _content(self) -> Map:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
-        asked = {name for row in self.rows for seed in row.runs for name in seed.asked}
-        stand_ins = {
-            original: other if isinstance(other, str) else other.dataset
-            for original, other in self.scale.stand_ins.items()
-            if original in asked
-        }
+        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
+        used = {run.stands_for: run.dataset["name"] for run in runs if run.stands_for and run.dataset}
+        stand_ins = {original: used[original] for original in self.scale.stand_ins if original in used}
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,

@@ -316,7 +316,7 @@ class Workbench:
             raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', not one of its runs.")
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
-        return SeedRuns(seed, predict, evaluations, builder.asked)
+        return SeedRuns(seed, predict, evaluations)
 
     def _pulled(self, released: dict[str, str], settings: dict[str, Settings]) -> dict[str, Settings]:
         """Settings of the runs that a released checkpoint takes the place of."""
@@ -492,12 +492,6 @@ class _Builder:
         self._runs: dict[str, Run] = {}
         self._open: list[str] = []
 
-    @property
-    def asked(self) -> frozenset[str]:
-        """Data sets that the settings of the runs made so far name."""
-        used = [self.settings[role] for role in self._runs]
-        return frozenset(each.dataset for each in used if isinstance(each, OnImages))
-
     def run(self, role: str) -> Run:
         """The run of a role, with all that it needs."""
         if role in self._open:
@@ -516,9 +510,10 @@ class _Builder:
         if isinstance(settings, Released):
             return self.bench.released_run(settings.checkpoint)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
-        inputs, words = {}, [settings.method]
+        inputs, words, stands_for = {}, [settings.method], None
         if isinstance(settings, OnImages):
             dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+            stands_for = settings.dataset if dataset != settings.dataset else None
             self._check_split(role, dataset, split)
             inputs["dataset"] = self.bench.fetch_run(dataset)
             content |= {"dataset": dataset, "split": split}
@@ -553,6 +548,7 @@ class _Builder:
             inputs=inputs,
             words=(*words, *settings.words()),
             dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
+            stands_for=stands_for,
             resources=settings.resources.model_dump(),
         )
 
@@ -572,6 +568,11 @@ class _Builder:
             )
 
     def _check_labels(self, role: str, content: Map, labels: Run) -> None:
+        if labels.settings["method"] != "mask_edges":
+            raise ConfigError(
+                f"{self.where}: the labels of run '{role}' come from '{labels.role}' of method "
+                f"'{labels.settings['method']}'; only a run of method 'mask_edges' makes labels."
+            )
         same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
         if not all(same):
             raise ConfigError(

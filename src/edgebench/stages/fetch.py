@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
+from edgebench.files import read_json
+from edgebench.stages.record import RECORD
 from edgebench.stages.spec import RunSpec
 
 
@@ -33,7 +35,8 @@ def _dataset(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(Path(definition["manifest_file"])) if "manifest_file" in definition else None
     report = fetch_files(definition, manifest, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
     return {
-        "n_images": sum(definition["images"].values()),
+        "n_images": sum(definition["images"].values()) if report.n_images is None else report.n_images,
+        **({"n_failed": report.n_failed} if report.n_failed else {}),
         "files": report.n_files,
         "bytes": report.n_bytes,
         "origins": report.origins,
@@ -44,6 +47,9 @@ def _dataset(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
 def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
     from edgebench.data.hub import fetch_checkpoint
 
+    earlier = _earlier(spec.folder)
+    if earlier and spec.content.get("mirrors", []) == definition["source"]["mirrors"]:
+        return earlier
     fetched = fetch_checkpoint(definition, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
     return {
         "checkpoint": definition["name"],
@@ -53,3 +59,18 @@ def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
         "commit": fetched.commit,
         "contents": [{"path": each.path, "bytes": each.size, "sha256": each.sha256} for each in fetched.files],
     }
+
+
+def _earlier(folder: Path) -> dict[str, Any] | None:
+    """What an earlier fetch recorded, when all its files are still what they were; the hub is not asked then."""
+    from edgebench.data.checks import file_fault
+    from edgebench.data.manifest import ManifestEntry
+
+    if not (folder / RECORD).exists():
+        return None
+    record = read_json(folder / RECORD)
+    for each in record["contents"]:
+        file = folder / each["path"]
+        if not file.is_file() or file_fault(file, ManifestEntry(each["path"], each["bytes"], each["sha256"])):
+            return None
+    return {key: record[key] for key in ("checkpoint", "files", "bytes", "origins", "commit", "contents")}

@@ -190,14 +190,53 @@ def sobel(*, threshold: float = 0.1) -> Detector:
     return Detector("sobel", {"threshold": threshold}, detect)
 
 
-def mask_edges() -> Detector:
-    """Borders of mask proposals of a classical segmenter, as MEMO's pre-training edges are made."""
-    from edgebench.methods.sam.proposals import synthesise_edges
+def mask_edges(
+    *,
+    generator: Literal["felzenszwalb", "sam2", "sam"] = "felzenszwalb",
+    generator_weights: Path | None = None,
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+    device: str = "auto",
+) -> Detector:
+    """Borders of mask proposals, as MEMO's pre-training edges are made.
+
+    Args:
+        generator: What proposes the masks: a classical segmenter, or one of the released models.
+        generator_weights: Folder of the model in the form of transformers; None for the classical segmenter.
+        precision: Of the model.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ConfigError: a model without weights, or weights without a model.
+        DataError: the weights are missing or damaged.
+    """
+    from edgebench.methods.sam.edges import edges_from_masks
+
+    if (generator == "felzenszwalb") != (generator_weights is None):
+        raise ConfigError(f"generator {generator} {'needs' if generator_weights is None else 'takes no'} weights.")
+    settings: dict[str, Any] = {"generator": generator}
+    propose: Callable[[Photo], list[Any]]
+    weights = None
+    if generator_weights is None:
+        from edgebench.methods.sam.proposals import classical_masks
+
+        propose = classical_masks
+    else:
+        from edgebench.methods.sam.generator import propose_masks
+        from edgebench.methods.sam.scorer import load_scorer
+        from edgebench.stages.predict import choose_device
+
+        settings |= {"precision": precision, "device": choose_device(device)}
+        weights = generator_weights / "model.safetensors"
+        propose = partial(
+            propose_masks,
+            scorer=load_scorer(generator, generator_weights, settings["device"], precision),  # type: ignore[arg-type]
+        )
 
     def detect(images: list[Photo], names: list[str]) -> list[Found]:
-        return [Found(edges.astype(np.float32), edges) for edges in map(synthesise_edges, images)]
+        maps = [edges_from_masks([propose(image)], image.shape[:2]) for image in images]
+        return [Found((levels > 0).astype(np.float32), levels > 0) for levels in maps]
 
-    return Detector("mask-edges", {"generator": "felzenszwalb"}, detect)
+    return Detector("mask-edges", settings, detect, weights)
 
 
 METHODS: dict[str, Callable[..., Detector]] = {"memo": memo, "canny": canny, "sobel": sobel, "mask-edges": mask_edges}

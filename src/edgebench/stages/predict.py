@@ -153,10 +153,10 @@ def _write_frames(path: Path, order: np.ndarray, probability: np.ndarray) -> Non
 
 
 def choose_device(wanted: str) -> str:
-    """`cuda` or `cpu` for auto, cpu or cuda.
+    """`cpu` or `cuda`, whichever `auto` means here.
 
     Raises:
-        EdgebenchError: cuda is asked for where PyTorch sees no GPU.
+        EdgebenchError: a GPU is wanted where there is none.
     """
     import torch
 
@@ -165,12 +165,6 @@ def choose_device(wanted: str) -> str:
             "device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more."
         )
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.proposals import synthesise_edges
-
-    return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
 
 
 def _sobel(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
@@ -229,7 +223,6 @@ def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]
 
 _PREDICTORS: dict[str, Callable[[RunSpec, Dataset], tuple[Predictor, dict[str, Any]]]] = {
     "memo": _memo,
-    "mask_edges": _mask_edges,
     "sobel": _sobel,
     "canny": _canny,
     "brought": _brought,

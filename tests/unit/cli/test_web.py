@@ -29,6 +29,7 @@ from edgebench.stages.photos import METHODS
 from tests.unit.cli.helpers import run
 
 torch.set_num_threads(1)
+PATHS = {"PYTHONPATH": os.pathsep.join([str(Path(web.__file__).parents[2]), *sys.path])}
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def address(tmp_path: Path, weights: Path) -> Iterator[str]:
             [sys.executable, "-m", "edgebench", "app", "--port", "0", "--root", str(tmp_path)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(web.__file__).parents[2]), *sys.path])},
+            env={**os.environ, **PATHS},
         )
         try:
             end = time.monotonic() + 60
@@ -143,6 +144,10 @@ def test_the_page(address: str, photo: Path, weights: Path) -> None:
     for path, frames in ((probability, 1), (edges, 1), (animation, 6)):
         with Image.open(path) as image:
             assert getattr(image, "n_frames", 1) == frames
+    port = address.rsplit(":", 1)[1]
+    assert "--port 0" in run(
+        photo.parent, "app", "--port", port, "--root", str(photo.parent), code=2, environment=PATHS
+    )
     shutil.copy(photo.parent / "log", photo.parent / "page.png")  # any text will do
     with pytest.raises(Exception, match=r"^page\.png: not an image"):
         ask.predict(

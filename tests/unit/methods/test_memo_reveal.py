@@ -202,12 +202,10 @@ def test_adaptive_ends_when_the_map_has_settled(strategy: Any) -> None:
     calm = torch.randn(height * width, generator=torch.Generator().manual_seed(3)) / 100
 
     def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
-        # Each step turns some pixels that are masked still, beginning with a new half of the first image.
-        for sample in range(2):
+        # Each step turns the most likely class of some pixels that are masked still.
+        for sample, own in zip(active, tokens.flatten(1), strict=True):
             turned = flips[step] if sample == 0 else 2
-            open_pixels = (tokens[active.index(sample)].flatten() == MASK).nonzero()[:, 0] if sample in active else []
-            if sample in active:
-                state[sample, open_pixels[:turned]] *= -1
+            state[sample, (own == MASK).nonzero()[:turned, 0]] *= -1
         logits = torch.zeros(len(active), 2, height, width)
         logits[:, 1] = state[active].view(-1, height, width)
         return logits

@@ -161,3 +161,9 @@ def test_released_weights_stand_for_what_the_authors_trained(bench: Workbench) -
         for row in pulled.find_table("paper", table).rows:
             released = row.runs[0].predict.inputs["weights"].role == "released"
             assert released == (row.key in ("released", "rank8")), row.key
+
+
+def test_only_the_data_sets_that_a_table_uses_are_said_to_be_replaced(bench: Workbench) -> None:
+    for scale, expected in (("demo", {"laion": "scenes_photos", "bsds500": "scenes"}), ("mini", {"laion": "bsds500"})):
+        assert bench.find_table(scale, "memo/ablation_loss").spec()["stand_ins"] == expected
+        assert "bipedv2" in bench.find_table(scale, "memo/recipes").spec()["stand_ins"]

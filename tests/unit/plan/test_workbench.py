@@ -296,6 +296,17 @@ class TestCheckpoints:
         assert (fetched.stage, fetched.label) == ("fetch", "dinov2_with_registers_base")
         assert "dino_weights" not in pretrain.settings
 
+    def test_every_definition_can_be_planned(self, root: Path) -> None:
+        bench = Workbench(root)
+        runs = {name: bench.checkpoint_runs(name) for name in bench.names("checkpoints")}
+        released = {name: made[1].settings["preset"] for name, made in runs.items() if len(made) == 2}
+        early_and_late = ("memo_laion_early", "memo_laion_late", "memo_bsds_early", "memo_bsds_late", "memo_biped_late")
+        assert released == {
+            **dict.fromkeys(early_and_late, "default"),
+            **dict.fromkeys(("memo_laion_tiny", "memo_biped_tiny"), "tiny"),
+        }
+        assert len({made[0].id for made in runs.values()}) == len(runs)
+
     def test_presets_without_dino_need_none(self, repository: Path) -> None:
         runs = Workbench(repository).plan("demo").runs.values()
         assert not any("dino_weights" in run.inputs for run in runs)

@@ -18,6 +18,7 @@ from edgebench.methods.memo.presets import NetworkConfig
 from edgebench.methods.memo.weights import weight_metadata
 from edgebench.stages import photos as stage
 from edgebench.stages.photos import Detector, Found, predict_photos
+from tests.unit.methods.sam_models import MODELS
 
 torch.set_num_threads(1)
 
@@ -275,6 +276,20 @@ def test_memo_can_work_on_a_smaller_image(folder: Path, tmp_path: Path, weights:
         stage.memo(weights, steps="many")
     with pytest.raises(ConfigError, match="tile 50"):
         stage.memo(weights, tile=50)
+
+
+def test_masks_of_a_released_segmenter(folder: Path, tmp_path: Path) -> None:
+    """With the smallest SAM 2 of random weights, which proposes anything."""
+    MODELS["sam2"][0]().save_pretrained(tmp_path / "sam2")
+    detector = stage.mask_edges(generator="sam2", generator_weights=tmp_path / "sam2", device="cpu")
+    summary = predict_photos(detector, folder / "cat.png", tmp_path / "out", overwrite=False)
+    assert summary.done == ["cat"]
+    assert set(np.unique(level(tmp_path / "out" / "binarized" / "cat.png"))) <= {0, 255}
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["settings"]["generator"] == "sam2"
+    assert record["weights"]["file"].endswith("model.safetensors")
+    with pytest.raises(ConfigError, match="sam2 needs weights"):
+        stage.mask_edges(generator="sam2")
 
 
 def test_weights_of_finished_runs_are_found(tmp_path: Path, weights: Path) -> None:

@@ -13,6 +13,7 @@ from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.folder import FolderDataset
 from edgebench.data.adapters.multicue import MulticueDataset
 from edgebench.data.adapters.nyud import NyudDataset
+from edgebench.data.adapters.shards import ShardDataset
 from edgebench.data.adapters.uded import UdedDataset
 from edgebench.errors import DataError, nearest
 
@@ -21,9 +22,6 @@ class Dataset(Protocol):
     """Images by id, whatever their layout; `ids` are in ASCII order."""
 
     ids: list[str]
-
-    def image_path(self, image_id: str) -> Path:
-        """File of an image."""
 
     def image(self, image_id: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
@@ -38,9 +36,10 @@ class Dataset(Protocol):
 LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
     "biped": BipedDataset,
     "bsds": BsdsDataset,
-    "folder": lambda folder, split: FolderDataset(folder),  # a plain folder has no splits
+    "folder": lambda folder, split: FolderDataset(folder),  # as `shards`, without splits
     "multicue": MulticueDataset,
     "nyud": NyudDataset,
+    "shards": lambda folder, split: ShardDataset(folder),
     "uded": UdedDataset,
 }
 """How to open each layout."""
@@ -52,7 +51,7 @@ def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
     Args:
         layout: One of `LAYOUTS`, as the data set's definition says.
         folder: Where the data set lies.
-        split: Name of the split; a plain folder has none and ignores it.
+        split: Name of the split; `folder` and `shards` have none and ignore it.
 
     Raises:
         DataError: the layout is unknown, or what it needs is missing in `folder`.
