@@ -13,8 +13,10 @@ from PIL import Image
 
 from edgebench.data.adapters.bsds_mat import write_bsds_annotation
 from edgebench.errors import DataError
+from edgebench.plan.tables import FIGURES
 from edgebench.report.collect import collect
-from edgebench.report.figures import guidance_strip, quality_against_steps, reveal_frames, write_figure
+from edgebench.report.figures import quality_against_steps, write_figure
+from edgebench.report.pictures import guidance_strip, reveal_frames
 
 MakeTable = Callable[..., Path]
 IDS = ["img000", "img001"]
@@ -166,3 +168,10 @@ def test_files_are_written(spec: Path, tmp_path: Path, name: str, suffixes: list
     keep_reveals(spec, tmp_path, row=0, rounds=3)
     change_record(spec, tmp_path, row=1, rounds=80)
     assert write_figure(spec, name, tmp_path / name, tmp_path) == [tmp_path / f"{name}.{each}" for each in suffixes]
+
+
+def test_every_figure_that_can_be_planned_can_be_drawn(spec: Path, tmp_path: Path) -> None:
+    keep_reveals(spec, tmp_path, row=0, rounds=3)
+    change_record(spec, tmp_path, row=1, rounds=80)
+    for name in FIGURES:
+        assert write_figure(spec, name, tmp_path / name, tmp_path)[0].stat().st_size > 5000
