@@ -7,7 +7,7 @@ import pytest
 
 from edgebench.methods.sam.edges import edges_from_masks, outline, polished_labels, vote_levels
 from edgebench.methods.sam.masks import PackedMask, pack
-from edgebench.methods.sam.proposals import classical_masks, synthesise_edges
+from edgebench.methods.sam.proposals import classical_masks
 from edgebench.methods.sam.segments import majority_levels, trace_segments
 
 SHAPE = (24, 24)
@@ -152,7 +152,7 @@ def test_proposals_find_a_plain_object() -> None:
         whole[mask.window] = mask.unpack()
         overlaps.append((whole & truth).sum() / (whole | truth).sum())
     assert max(overlaps) > 0.75
-    rows, columns = np.nonzero(synthesise_edges(image))
+    rows, columns = np.nonzero(edges_from_masks([masks], (48, 48)))
     distance = np.minimum(
         np.minimum(abs(rows - 11.5), abs(rows - 35.5)), np.minimum(abs(columns - 9.5), abs(columns - 29.5))
     )
@@ -162,7 +162,9 @@ def test_proposals_find_a_plain_object() -> None:
 
 def test_images_without_contrast_have_no_edges() -> None:
     for size in (1, 2, 32):
-        assert not synthesise_edges(np.full((size, size, 3), 90, dtype=np.uint8)).any()
+        masks = classical_masks(np.full((size, size, 3), 90, dtype=np.uint8))
+        assert masks == []
+        assert not edges_from_masks([masks], (size, size)).any()
 
 
 def test_masks_of_many_sizes_are_ordered_by_area() -> None:

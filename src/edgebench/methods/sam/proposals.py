@@ -1,4 +1,4 @@
-"""Mask proposals without a trained model, and the edge maps that follow from them."""
+"""Mask proposals without a trained model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.segmentation import felzenszwalb
 
-from edgebench.methods.sam.edges import edges_from_masks
 from edgebench.methods.sam.masks import PackedMask, pack
 
 SCALES = (200.0, 600.0)
@@ -39,8 +38,3 @@ def classical_masks(image: NDArray[np.uint8]) -> list[PackedMask]:
         for number in np.nonzero((areas >= smallest) & (areas <= LARGEST_SHARE * pixels))[0]:
             masks.setdefault(pack(segments == number))
     return list(masks)
-
-
-def synthesise_edges(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Edge map bool (H, W) of `image` uint8 (H, W, 3) from classical mask proposals."""
-    return edges_from_masks([classical_masks(image)], image.shape[:2]) > 0
