@@ -65,9 +65,7 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in scales:
         _check_scale(layer, resolved)
-    for layer in layers:
-        if layer.kind in ("scale", "override"):
-            _check_rows(layer, layers)
+        _check_rows(layer, layers)
     return resolved
 
 
@@ -143,7 +141,7 @@ def _check_scale(scale: Layer, resolved: dict[str, Settings]) -> None:
 
 
 def _check_rows(above: Layer, layers: list[Layer]) -> None:
-    """No layer above the rows may set what tells them apart: they would all be the same."""
+    """A scale may not set what tells the rows apart: they would all be the same."""
     for layer in layers:
         if layer.kind == "row":
             for dotted in leaves(layer.content):

@@ -14,7 +14,7 @@ from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
 from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
-from edgebench.plan.merging import merge, nested
+from edgebench.plan.merging import leaves, merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
@@ -284,7 +284,9 @@ class Workbench:
             raise ConfigError(f"{where}: {error}") from None
         if experiment.printed_only:
             rows = _printed_only(printed, rows) + rows
-        return Table(name, scale_name, scale, experiment, rows, self.config.set)
+        changes = [_without_own(self.config.set, row) for row in _all_rows(experiment, where)]
+        overrides = {key: value for key, value in self.config.set.items() if any(key in each for each in changes)}
+        return Table(name, scale_name, scale, experiment, rows, overrides)
 
     def _printed(self, experiment: Experiment) -> list[Published]:
         if experiment.shows.table is None:
@@ -357,7 +359,7 @@ class Workbench:
         recipes = [Layer(f"config/recipes/{name}.yaml", recipe.runs, "recipe") for name, recipe in chain]
         roles = {role for _, recipe in chain for role in recipe.runs}
         changes = {role: value for role, value in experiment.runs.items() if role in roles or row.recipe is None}
-        overrides = nested(self.config.set)
+        overrides = nested(_without_own(self.config.set, row))
         scales = [scale.recipes.get(name, {}) for name, _ in chain]
         return [
             *recipes,
@@ -460,6 +462,12 @@ def _converter(checkpoint: Checkpoint) -> str:
             f"checkpoint of the format {' or '.join(CONVERTED_BY)}."
         )
     return CONVERTED_BY[checkpoint.format]
+
+
+def _without_own(changes: Map, row: Row) -> Map:
+    """Changes of the command line without the keys that the row sets itself: what tells rows apart stays."""
+    own = leaves(nested(row.set))
+    return {key: value for key, value in changes.items() if key.replace("!", "") not in own}
 
 
 def _typed(value: Any) -> Any:

@@ -221,7 +221,6 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("change", "wanted"),
         [
-            ({"predict.steps": 5}, "would be the same"),
             ({"finetune.ema_start": 10**6}, "ema_start 1000000 is not below steps"),
             ({"finetune.warm_start_steps": 10**6}, "warm_start_steps"),
             ({"finetune.crop": 50}, "multiple of 8"),
@@ -241,6 +240,13 @@ class TestMistakes:
     def test_the_command_line_is_above_the_scale(self, repository: Path) -> None:
         runs = Workbench(repository, {"set": {"finetune.device": "cuda"}}).plan("demo").runs.values()
         assert {run.settings["device"] for run in runs if run.role == "finetune"} == {"cuda"}
+
+    def test_what_tells_rows_apart_stays(self, repository: Path) -> None:
+        tables = Workbench(repository, {"set": {"predict.steps": 3}}).plan("demo").tables
+        main = {row.key: row.runs[0].predict.settings.get("steps") for row in tables["memo/main_bsds"].rows if row.runs}
+        assert (main["memo"], main["memo_full"]) == (3, "full")
+        assert tables["memo/main_bsds"].overrides == {"predict.steps": 3}
+        assert tables["memo/ablation_reveal_steps"].overrides == {}  # every row has steps of its own
 
     def test_null_takes_the_default(self, repository: Path) -> None:
         for null in (None, "null"):
