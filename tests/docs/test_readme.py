@@ -99,7 +99,7 @@ def test_pictures_and_links_exist(root: Path) -> None:
 @pytest.mark.slow
 def test_every_command_works(place: Path, root: Path) -> None:
     (ablation,) = blocks(root, "yaml")
-    (place / "config/experiments/memo/guidance.yaml").write_text(ablation)
+    (place / "config/experiments/memo/schedule.yaml").write_text(ablation)
     commands = [line for block in blocks(root, "bash") for line in block.splitlines() if line]
     assert len(commands) > 8
     environment = {
