@@ -86,7 +86,7 @@ def test_same_maps_as_a_plain_loop(registers: int, lora: bool) -> None:
         for name, parameter in network.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
-    pictures = images((64, 96), (64, 96), (32, 64))
+    pictures = images((32, 64), (32, 64), (32, 32))
     expected = [plain_loop(network, picture, 8, 1.7) for picture in pictures]
     predictor = Predictor(network, RevealSettings("locmax", 8), 1.7, batch_size=2)
     for _ in range(2):  # the second time with the first unconditional answers at hand

@@ -67,9 +67,9 @@ class Denoiser:
         with torch.no_grad():
             # Kernels over one-hot tokens: (out, embedding, 3, 3) x (tokens, embedding) -> (out, tokens, 3, 3).
             kernels = torch.einsum("oeyx,te->otyx", network.pre_conv.weight[:, :width], network.embedder.weight)
-            self.token_kernels = kernels.contiguous(memory_format=torch.channels_last)
-            image_kernels = network.pre_conv.weight[:, width:]
-            self.image_kernels = image_kernels.contiguous(memory_format=torch.channels_last)
+            # Laid out plainly: the layout of `conv_in` decides that of the whole pass.
+            self.token_kernels = kernels.contiguous()
+            self.image_kernels = network.pre_conv.weight[:, width:].contiguous()
             resnets = list(_resnets(unet))
             self.time_weight = torch.cat([block.time_emb_proj.weight for block in resnets])
             # The convolution's own bias comes along, so that a shift is all that is added to its sums.
@@ -87,9 +87,8 @@ class Denoiser:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """The share (B, C_0, H, W) of integer tokens (B, H, W) of the first convolutions' output."""
-        planes = torch.stack([tokens == token for token in range(self.token_kernels.shape[1])], dim=-1)
-        planes = planes.to(self.token_kernels.dtype).permute(0, 3, 1, 2)  # channels last as it lies
-        hidden = functional.conv2d(planes, self.token_kernels, padding=1)
+        planes = torch.stack([tokens == token for token in range(self.token_kernels.shape[1])], dim=1)
+        hidden = functional.conv2d(planes.to(self.token_kernels.dtype), self.token_kernels, padding=1)
         return functional.conv2d(hidden, self.network.unet.conv_in.weight, padding=1)
 
     def shifts(self, ratio: Tensor) -> Tensor:

@@ -123,9 +123,12 @@ class Predictor:
             raise ConfigError(f"tile {tile}: give a multiple of {PADDING} above {OVERLAP}, or null.")
         if tile is not None and tuple(scales) != (1.0,):
             raise ConfigError("tile and scales cannot go together; give one of them.")
-        # Channels last halves the time of bf16 convolutions on CPUs with matrix units, and suits GPUs too.
         self.network = without_adapters(network).to(device).eval()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Channels last halves the time of bf16 convolutions on CPUs with matrix units, and suits GPUs too. Not so
+        # float32 on CPUs: PyTorch's group normalisation is a thousand times less exact there in that layout.
+        plain = torch.device(device).type == "cpu" and precision == "fp32"
+        self._layout = torch.contiguous_format if plain else torch.channels_last
+        self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
         if self.network.dino is not None and self.network.config.dino is not None:
             self.network.dino.size = "adaptive" if dino_size == "adaptive" else self.network.config.dino.size
         self.settings = settings
@@ -186,7 +189,7 @@ class Predictor:
             image if image.shape[:2] == size else shrink(image, *size) for image, size in zip(images, seen, strict=True)
         ]
         stacked = torch.from_numpy(np.stack([pad_symmetric(image, multiple) for image in small])).to(self.device)
-        image = stacked.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last) / 255
+        image = stacked.permute(0, 3, 1, 2).float().contiguous(memory_format=self._layout) / 255
         height, width = image.shape[-2:]
         priority = None
         if self.settings.strategy == "random" and self.settings.compat != "official":
@@ -356,7 +359,7 @@ class Predictor:
         rows = torch.arange(1 << (count - 1).bit_length(), device=hidden.device).clamp(max=count - 1)
         try:
             logits = self._compiled(
-                hidden[rows].contiguous(memory_format=torch.channels_last),
+                hidden[rows].contiguous(memory_format=self._layout),
                 shifts[rows],
                 None if features is None else features[rows],
             )
