@@ -94,7 +94,7 @@ def _clicks(cv2, mask: NDArray[np.bool_], beside: NDArray[np.bool_]) -> int:
     ends = np.cumsum([len(contour) for contour in contours])
     touched = np.zeros(regions, np.bool_)
     borders, first, last = _open_borders(points, ends, _grow(cv2.dilate, beside, 1), labels, touched)
-    alone = regions - 1 - np.count_nonzero(touched)
+    alone = regions - 1 - int(np.count_nonzero(touched))
     return alone + sum(
         len(cv2.approxPolyDP(borders[a:b, None], TOLERANCE, False)) for a, b in zip(first, last, strict=True)
     )
