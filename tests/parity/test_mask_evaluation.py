@@ -61,7 +61,8 @@ def read(sod, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_standard_agrees_with_the_public_evaluators(sod, expected, name):
-    values = score_mask(*read(sod, name), STANDARD).values
+    prediction, truth = read(sod, name)
+    values = score_mask(prediction, truth, STANDARD).values
     for ours, theirs in PYSOD.items():
         assert values[ours] == pytest.approx(expected[name][theirs], rel=0, abs=1e-9), ours
     assert values["hce"] == expected[name]["HCE"]
@@ -69,7 +70,8 @@ def test_standard_agrees_with_the_public_evaluators(sod, expected, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_diffdis_agrees_with_its_scorer(sod, expected, name):
-    values = score_mask(*read(sod, name), DIFFDIS).values
+    prediction, truth = read(sod, name)
+    values = score_mask(prediction, truth, DIFFDIS).values
     scorer = expected[name]["diffdis"]["bin"]
     for ours, theirs in SCORER.items():
         assert values[ours] == pytest.approx(scorer[theirs], rel=0, abs=1e-9), ours
