@@ -88,7 +88,7 @@ def one_pass(prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> lis
     tally = tally_mask(ready.values, ready.truth)
     f, e = f_curve(tally.histogram, STANDARD), e_curve(tally.histogram, STANDARD)
     wrong = tally.pixels[:, 0] @ tally.mean[:, 0] + tally.pixels[:, 1] @ (1 - tally.mean[:, 1])
-    return [f.max(), e.max(), s_measure(tally, STANDARD), wrong / truth.size]
+    return [f.max(), e.max(), s_measure(tally, ready.truth, STANDARD), wrong / truth.size]
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:

@@ -26,6 +26,7 @@ class MaskProtocol:
         small_weighted: Added to the denominators of weighted F.
         sample_spread: Whether variances in S are divided by n - 1 (else by n).
         clip_s: Whether a negative S becomes 0.
+        single_truth: Whether S takes mean and variance of the ground truth in single precision.
         levels: Thresholds of the F curve; with 255 the two brightest levels count as one.
         blank_counts: Whether images without foreground enter the set's F curve.
     """
@@ -39,6 +40,7 @@ class MaskProtocol:
     small_weighted: float
     sample_spread: bool
     clip_s: bool
+    single_truth: bool
     levels: Literal[255, 256]
     blank_counts: bool
 
@@ -53,6 +55,7 @@ STANDARD = MaskProtocol(
     small_weighted=_SPACING,
     sample_spread=True,
     clip_s=True,
+    single_truth=False,
     levels=256,
     blank_counts=True,
 )
@@ -68,6 +71,7 @@ DIFFDIS = MaskProtocol(
     small_weighted=1e-6,
     sample_spread=False,
     clip_s=False,
+    single_truth=True,
     levels=255,
     blank_counts=False,
 )
@@ -118,7 +122,11 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
 
 def _stretch(values: NDArray[np.float64], full: float = 1.0) -> NDArray[np.float64]:
     low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else values / full
+    if high == low:
+        return values / full
+    stretched = values - low
+    stretched /= high - low
+    return stretched
 
 
 def _levels(unit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,7 +75,7 @@ def score_mask(
         "mean_f": float(f.mean()) if counted else None,
         "adaptive_f": adaptive_f(tally.adaptive, foreground),
         "weighted_f": weighted_f(pair.values, pair.truth, protocol),
-        "s_measure": s_measure(tally, protocol),
+        "s_measure": s_measure(tally, pair.truth, protocol),
         "max_e": float(e.max()),
         "mean_e": float(e.mean()),
         "adaptive_e": float(e_measure(tally.adaptive[1], tally.adaptive[0], foreground, pixels, protocol)),

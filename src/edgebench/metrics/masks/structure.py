@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgebench.metrics.masks.protocols import MaskProtocol
 from edgebench.metrics.masks.tally import Tally
 
@@ -17,7 +20,7 @@ class _Group(NamedTuple):
     squares: float
 
 
-def s_measure(tally: Tally, protocol: MaskProtocol) -> float:
+def s_measure(tally: Tally, truth: NDArray[np.bool_], protocol: MaskProtocol) -> float:
     """The mean of object and region similarity, from the moments of quarters and classes.
 
     Where the centre of mass lies in the last row or column, quarters are empty; they count for nothing (the
@@ -25,6 +28,7 @@ def s_measure(tally: Tally, protocol: MaskProtocol) -> float:
 
     Args:
         tally: Counts of the pair.
+        truth: bool (H, W), its ground truth.
         protocol: Which conventions.
 
     Returns:
@@ -42,12 +46,13 @@ def s_measure(tally: Tally, protocol: MaskProtocol) -> float:
     share = foreground.size / pixels
     dark = background._replace(mean=1 - background.mean)
     objects = share * _object(foreground, protocol) + (1 - share) * _object(dark, protocol)
-    regions = sum(
-        (int(count.sum()) / pixels)
-        * _region(_Group(count[0], mean[0], each[0]), _Group(count[1], mean[1], each[1]), protocol)
-        for count, mean, each in zip(tally.pixels, tally.mean, tally.squares, strict=True)
-        if count.sum()
-    )
+    row, column = tally.centre
+    quarters = (truth[:row, :column], truth[:row, column:], truth[row:, :column], truth[row:, column:])
+    regions = 0.0
+    for part, count, mean, squares in zip(quarters, tally.pixels, tally.mean, tally.squares, strict=True):
+        if part.size:
+            groups = [_Group(int(n), float(m), float(q)) for n, m, q in zip(count, mean, squares, strict=True)]
+            regions += part.size / pixels * _region(groups[0], groups[1], part, protocol)
     score = float(0.5 * objects + 0.5 * regions)
     return max(score, 0.0) if protocol.clip_s else score
 
@@ -65,15 +70,20 @@ def _object(group: _Group, protocol: MaskProtocol) -> float:
     return 2 * group.mean / (group.mean**2 + 1 + spread + protocol.small_s)
 
 
-def _region(background: _Group, foreground: _Group, protocol: MaskProtocol) -> float:
+def _region(background: _Group, foreground: _Group, part: NDArray[np.bool_], protocol: MaskProtocol) -> float:
     """Structural similarity of one quarter; of a binary mask the covariance needs only the classes' means."""
     count, x, squares = _join(background, foreground)
-    y = foreground.size / count
-    mixed = foreground.size * background.size / count
     freedom = _freedom(count, protocol)
-    covariance = mixed * (foreground.mean - background.mean) / max(count - 1, 1)
-    similar = 4 * x * y * covariance
-    different = (x**2 + y**2) * (squares + mixed) / freedom
+    if protocol.single_truth:
+        single = part.astype(np.float32)
+        mean = single.mean()
+        y, above, y_squared, spread = float(mean), float(1 - mean), float(mean * mean), float(single.var())
+    else:
+        y = foreground.size / count
+        above, y_squared, spread = 1 - y, y * y, foreground.size * background.size / count / freedom
+    together = foreground.size * (foreground.mean - x) * above - background.size * (background.mean - x) * y
+    similar = 4 * x * y * together / max(count - 1, 1)
+    different = (x**2 + y_squared) * (squares / freedom + spread)
     if similar != 0:
         return similar / (different + protocol.small_s)
     return 1.0 if different == 0 else 0.0

@@ -16,6 +16,7 @@ class Tally(NamedTuple):
     upper right, lower left, lower right.
 
     Attributes:
+        centre: Row and column at which the lower right quarter begins.
         histogram: int64 (2, 256), pixels of background and foreground by `floor(255 * value)`.
         adaptive: int64 (2,), pixels at or above the adaptive threshold.
         pixels: int64 (4, 2), pixels per quarter and class.
@@ -23,6 +24,7 @@ class Tally(NamedTuple):
         squares: float64 (4, 2), sum of squared differences from that mean.
     """
 
+    centre: tuple[int, int]
     histogram: NDArray[np.int64]
     adaptive: NDArray[np.int64]
     pixels: NDArray[np.int64]
@@ -41,19 +43,19 @@ def tally_mask(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> Tally:
         truth: bool (H, W).
     """
     threshold = min(2 * float(values.mean()), 1.0)
-    row, column = _centre(truth)
+    centre = _centre(truth)
     values, truth = np.ascontiguousarray(values), np.ascontiguousarray(truth)
-    return Tally(*_count(values, truth, threshold, row + 1, column + 1))
+    return Tally(centre, *_count(values, truth, threshold, *centre))
 
 
 def _centre(truth: NDArray[np.bool_]) -> tuple[int, int]:
     rows, columns = np.count_nonzero(truth, axis=1), np.count_nonzero(truth, axis=0)
     total = int(rows.sum())
     if not total:
-        return round(truth.shape[0] / 2), round(truth.shape[1] / 2)
+        return truth.shape[0] // 2, truth.shape[1] // 2
     return (
-        round(int((rows * np.arange(rows.size)).sum()) / total),
-        round(int((columns * np.arange(columns.size)).sum()) / total),
+        round(int((rows * np.arange(rows.size)).sum()) / total) + 1,
+        round(int((columns * np.arange(columns.size)).sum()) / total) + 1,
     )
 
 

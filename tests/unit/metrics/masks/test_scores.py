@@ -48,7 +48,7 @@ def curves_and_means(values, truth):
         "max_e": e.max(),
         "mean_e": e.mean(),
         "adaptive_e": float(e_measure(tally.adaptive[1], tally.adaptive[0], foreground, truth.size, STANDARD)),
-        "s_measure": s_measure(tally, STANDARD),
+        "s_measure": s_measure(tally, truth, STANDARD),
         "mae": wrong / truth.size,
     }
 
@@ -91,7 +91,7 @@ def test_a_constant_quarter_has_no_spread_whatever_its_value():
 def test_quarters_without_pixels_do_not_count():
     truth = np.zeros((12, 12), bool)
     truth[:, -1] = True
-    score = s_measure(tally_mask(truth.astype(float), truth), STANDARD)
+    score = s_measure(tally_mask(truth.astype(float), truth), truth, STANDARD)
     assert score == pytest.approx(1)
 
 
@@ -157,7 +157,7 @@ def test_perfect_and_inverted():
     assert inverted["adaptive_f"] == 0
     assert inverted["mae"] == 1
     ready = prepare(~truth, truth, DIFFDIS)
-    assert s_measure(tally_mask(ready.values, ready.truth), DIFFDIS) < 0  # not clipped there
+    assert s_measure(tally_mask(ready.values, ready.truth), truth, DIFFDIS) < 0  # not clipped there
 
 
 def test_the_set_averages_curves_before_their_maximum():
