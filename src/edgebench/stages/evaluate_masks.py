@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -111,14 +111,7 @@ def evaluate_folders(
         for pair in found.pairs
     ]
     evaluation = evaluate_items(items, mask_protocol(protocol), jobs, skeletons)
-    return MaskEvaluation(
-        evaluation.protocol,
-        evaluation.ids,
-        evaluation.per_image,
-        evaluation.histograms,
-        found.without_prediction,
-        found.without_truth,
-    )
+    return replace(evaluation, without_prediction=found.without_prediction, without_truth=found.without_truth)
 
 
 def mask_protocol(name: str) -> MaskProtocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,15 +102,15 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
     prediction above level 127, unstretched (`standard`), or the mask that all metrics see (`diffdis`).
 
     Args:
-        prediction: (H, W) in [0, 1]; levels of 8 bits as exactly level / 255.
-        truth: (H, W) in [0, 1] likewise, or bool.
+        prediction: (H, W), floats in [0, 1] (levels of 8 bits as exactly level / 255), uint8, uint16 or bool.
+        truth: (H, W) likewise.
         protocol: Which conventions.
 
     Raises:
-        ValueError: the two differ in size, or are not (H, W).
+        ValueError: the two differ in size, are not (H, W), or hold something else.
     """
-    soft, hard = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
-    if soft.ndim != 2 or soft.shape != hard.shape:
+    soft, hard = _unit(np.asarray(prediction)), _unit(np.asarray(truth))
+    if soft.ndim != 2 or not soft.size or soft.shape != hard.shape:
         raise ValueError(f"a prediction {soft.shape} and a mask {hard.shape}; one (H, W) is expected")
     if not protocol.binarise:
         values = _stretch(soft)
@@ -118,6 +118,19 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
     levels = _levels(hard)
     cut = _stretch(_levels(soft), 255.0) > 0.5
     return Prepared(cut.astype(np.float64), levels / (levels.max() + 1e-8) > 0.5, cut, cut)
+
+
+def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.dtype in (np.uint8, np.uint16):
+        return values / np.float64(np.iinfo(values.dtype).max)
+    # Written so that NaN fails, too.
+    if (
+        values.size
+        and values.dtype != bool
+        and not (values.dtype.kind == "f" and 0 <= values.min() <= values.max() <= 1)
+    ):
+        raise ValueError(f"{values.dtype} values; floats in [0, 1], uint8, uint16 or bool are expected")
+    return values.astype(np.float64, copy=False)
 
 
 def _stretch(values: NDArray[np.float64], full: float = 1.0) -> NDArray[np.float64]:

@@ -53,13 +53,13 @@ def score_mask(
     """Score one prediction with every metric.
 
     Args:
-        prediction: (H, W) in [0, 1]; levels of 8 bits as exactly level / 255.
-        truth: (H, W) in [0, 1] likewise, or bool.
+        prediction: (H, W), floats in [0, 1] (levels of 8 bits as exactly level / 255), uint8, uint16 or bool.
+        truth: (H, W) likewise.
         protocol: Which conventions.
         draw_skeleton: Gives the skeleton of the foreground, the slow part; a place to keep it.
 
     Raises:
-        ValueError: the two differ in size.
+        ValueError: the two differ in size, or hold something else.
         EdgebenchError: OpenCV is missing or of another version.
     """
     pair = prepare(prediction, truth, protocol)

@@ -73,7 +73,7 @@ def _count(values, truth, threshold, top, left):  # pragma: no cover - compiled
     for i in range(height):
         for side in range(2):
             quarter = side if i < top else 2 + side
-            first, last = (0, min(left, width)) if side == 0 else (left, width)
+            first, last = (0, left) if side == 0 else (left, width)
             if not begun[quarter].all():
                 for j in range(first, last):
                     kind = 1 if truth[i, j] else 0

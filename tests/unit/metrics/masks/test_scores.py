@@ -126,6 +126,22 @@ def test_sizes_must_agree():
         prepare(np.zeros((2, 3)), np.zeros((3, 2)), STANDARD)
 
 
+def test_what_people_hold_in_memory():
+    """Levels, fractions and booleans mean the same; what could be either is refused."""
+    levels, truth = np.array([[3, 90], [200, 255]], np.uint8), np.array([[0, 0], [255, 255]], np.uint8)
+    expected = prepare(levels / 255, truth > 0, STANDARD)
+    for prediction, mask in ((levels, truth), (levels * np.uint16(257), truth > 0), (levels / 255, truth / 255)):
+        for ours, theirs in zip(prepare(prediction, mask, STANDARD), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    for wrong in (levels.astype(int), levels.astype(float), -(levels / 255), np.full((2, 2), np.nan)):
+        with pytest.raises(ValueError, match="floats in"):
+            prepare(wrong, truth, STANDARD)
+        with pytest.raises(ValueError, match="floats in"):
+            prepare(levels, wrong, STANDARD)
+    with pytest.raises(ValueError, match="one"):
+        prepare(np.zeros((0, 3)), np.zeros((0, 3)), STANDARD)
+
+
 @pytest.mark.parametrize("protocol", [STANDARD, DIFFDIS], ids=lambda each: each.name)
 @pytest.mark.parametrize("level", [0, 64, 128, 255])
 @pytest.mark.parametrize("kind", ["empty", "full", "some"])
