@@ -123,12 +123,10 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
 def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.dtype in (np.uint8, np.uint16):
         return values / np.float64(np.iinfo(values.dtype).max)
-    # Written so that NaN fails, too.
-    if (
-        values.size
-        and values.dtype != bool
-        and not (values.dtype.kind == "f" and 0 <= values.min() <= values.max() <= 1)
-    ):
+    if values.dtype == bool:
+        return values.astype(np.float64)
+    # Compared in this order NaN fails, too.
+    if values.dtype.kind != "f" or (values.size and not 0 <= values.min() <= values.max() <= 1):
         raise ValueError(f"{values.dtype} values; floats in [0, 1], uint8, uint16 or bool are expected")
     return values.astype(np.float64, copy=False)
 
