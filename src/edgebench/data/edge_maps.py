@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +87,37 @@ def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
     if len(shapes) > 1:
         raise DataError(f"{path}: its annotators have different sizes, {_sizes(shapes)}.")
     return masks
+
+
+def encode_levels(levels: NDArray[np.uint8]) -> bytes:
+    """Levels uint8 (H, W) as a PNG: 1-bit where there is only edge (1) and no edge (0), else 8-bit."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    binary = levels.max(initial=0) <= 1
+    Image.fromarray(levels > 0 if binary else levels).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_levels(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """Levels uint8 (H, W) as `encode_levels` wrote them; `path` is what messages call them.
+
+    Raises:
+        DataError: the content is damaged or no such PNG.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.mode not in ("1", "L"):
+                raise DataError(f"{path}: a PNG of mode {image.mode}, where labels are expected. Make them again.")
+            return np.asarray(image).astype(np.uint8)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
+        raise DataError(
+            f"{path}: not a readable PNG ({error}). Delete the run that made it, then run it again."
+        ) from error
 
 
 def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair]:
