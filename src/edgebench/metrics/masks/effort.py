@@ -56,7 +56,7 @@ def opencv() -> ModuleType:
     Raises:
         EdgebenchError: it is missing, or 4.13 or newer.
     """
-    install = "Type `pip install 'opencv-python-headless>=4.10,<4.13'`."
+    install = "Type `pip install 'opencv-python-headless>=4.10,<4.12'`."
     try:
         import cv2
     except ImportError as error:
