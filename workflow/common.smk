@@ -94,8 +94,8 @@ def files_of(scale, kind):
     """All tables or figures that a scale makes without being asked for one by name."""
     return lambda wildcards: [
         file
-        for name in plan_of(scale).shown
-        for file in getattr(plan_of(scale).tables[name], kind)
+        for table in explained(plan_of(scale).targets)
+        for file in getattr(table, kind)
     ]
 
 

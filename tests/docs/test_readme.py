@@ -108,7 +108,12 @@ def test_every_command_works(place: Path, root: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "EDGEBENCH_QUIET": "1",
     }
+    short = (place / "config/config.yaml").read_text()
     for command in commands:
+        # What only plans is tried with what a reader has; what runs takes two steps of training.
+        planned = " -n" in INSTEAD.get(command, command) or command.startswith("edgebench plan")
+        real = (root / "config/config.yaml").read_text()
+        (place / "config/config.yaml").write_text(real if planned else short)
         done = subprocess.run(
             ["bash", "-euc", INSTEAD.get(command, command)],
             cwd=place,

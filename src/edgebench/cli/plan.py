@@ -62,10 +62,11 @@ def _runs(bench: Workbench, scale: str, target: str | None) -> list[Run]:
         raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
     planned = bench.plan(scale)
     if target is None:
-        return _runs_of([planned.tables[name] for name in planned.shown])
-    tables = [table for name, table in planned.tables.items() if target in (name, name.split("/")[0])]
+        return _runs_of(planned.targets())
+    known = bench.names("experiments")
+    tables = [planned.table(name) for name in known if target in (name, name.split("/")[0])]
     if not tables:
-        raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, planned.tables)}")
+        raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, known)}")
     return _runs_of(tables)
 
 

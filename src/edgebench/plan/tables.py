@@ -189,14 +189,34 @@ class Plan:
     """All tables of a scale and the runs they need.
 
     Attributes:
-        tables: Every experiment's table, by name.
+        tables: Every experiment's table, by name, but for the impossible ones.
         shown: Names of those that are made without being named.
+        impossible: Why a table cannot be planned with what the command line changes.
     """
 
     scale: str
     title: str
     tables: dict[str, Table]
     shown: list[str]
+    impossible: dict[str, ConfigError]
+
+    def table(self, name: str) -> Table:
+        """A table by its name.
+
+        Raises:
+            ConfigError: what the command line changes makes it impossible.
+        """
+        if name in self.impossible:
+            raise self.impossible[name]
+        return self.tables[name]
+
+    def targets(self) -> list[Table]:
+        """The tables that are made without being named.
+
+        Raises:
+            ConfigError: what the command line changes makes one of them impossible.
+        """
+        return [self.table(name) for name in self.shown]
 
     @cached_property
     def runs(self) -> dict[str, Run]:

@@ -158,11 +158,24 @@ class Workbench:
     # Plans
 
     def plan(self, scale: str) -> Plan:
-        """All tables of a scale and the runs they need."""
+        """All tables of a scale and the runs they need.
+
+        A table that only a change of the command line (`set`) makes impossible is told when it is asked for, so
+        that it does not stand in the way of the others.
+        """
         if scale not in self._plans:
             definition = self.scale(scale)
-            tables = {name: self._table(name, scale, definition) for name in self.names("experiments")}
-            self._plans[scale] = Plan(scale, definition.title, tables, definition.tables or sorted(tables))
+            tables: dict[str, Table] = {}
+            impossible: dict[str, ConfigError] = {}
+            for name in self.names("experiments"):
+                try:
+                    tables[name] = self._table(name, scale, definition)
+                except ConfigError as error:
+                    if not self.config.set:
+                        raise
+                    impossible[name] = error
+            shown = definition.tables or self.names("experiments")
+            self._plans[scale] = Plan(scale, definition.title, tables, shown, impossible)
         return self._plans[scale]
 
     def find_run(self, name: str) -> Run:
@@ -192,10 +205,10 @@ class Workbench:
 
     def find_table(self, scale: str, name: str) -> Table:
         """The table `PAPER/TABLE` of a scale."""
-        tables = self.plan(scale).tables
-        if name not in tables:
-            raise ConfigError(f"config/experiments/{name}.yaml: no such experiment.{nearest(name, tables)}")
-        return tables[name]
+        known = self.names("experiments")
+        if name not in known:
+            raise ConfigError(f"config/experiments/{name}.yaml: no such experiment.{nearest(name, known)}")
+        return self.plan(scale).table(name)
 
     def roles(self, stage: str) -> str:
         """Roles that runs of a stage can have, as a regular expression."""

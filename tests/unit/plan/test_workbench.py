@@ -136,6 +136,7 @@ class TestMistakes:
             bench = Workbench(repository, dict(config))
             bench.check_overrides()
             _ = bench.plan(scale).runs
+            bench.plan(scale).targets()
 
         with pytest.raises(ConfigError) as error:
             plan()
@@ -289,6 +290,14 @@ class TestTablesOfAScale:
         plan = Workbench(repository).plan("paper")
         assert plan.shown == sorted(plan.tables)
 
+    def test_a_change_that_makes_one_impossible_leaves_the_others(self, repository: Path) -> None:
+        """Real data alone warm up for longer than the whole short training."""
+        bench = Workbench(repository, {"set": {"finetune.steps": 500}})
+        upstream = bench.find_table("mini", "memo/main_bsds").predictions[0].upstream()
+        assert [run.settings["steps"] for run in upstream if run.role == "finetune"] == [500]
+        with pytest.raises(ConfigError, match="warm_start_steps 2000 is not below steps 500"):
+            bench.find_table("mini", "memo/ablation_training_data")
+
     def test_an_unknown_table_is_named(self, repository: Path) -> None:
         change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
         with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
@@ -338,11 +347,11 @@ class TestCheckpoints:
 
     def test_unknown_checkpoint_names_the_nearest(self, repository: Path) -> None:
         with pytest.raises(ConfigError, match=r"'pretrain.dino_weights' is 'dinov2_smal'.*'dinov2_small'"):
-            Workbench(repository, {"set": {"pretrain.dino_weights": "dinov2_smal"}}).plan("paper")
+            Workbench(repository, {"set": {"pretrain.dino_weights": "dinov2_smal"}}).plan("paper").targets()
 
     def test_dino_weights_that_are_not_needed_are_refused(self, repository: Path) -> None:
         with pytest.raises(ConfigError, match="dino_weights must be null: starts from other weights"):
-            Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper")
+            Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper").targets()
 
 
 def weights_of(bench: Workbench, scale: str, table: str, key: str) -> Run:
