@@ -78,7 +78,9 @@ def table(spec: SpecFile) -> None:
 
 @app.command(rich_help_panel="Called by Snakemake")
 def figure(
-    name: Annotated[str, typer.Argument(help="precision_recall, image_grid or quality_against_time.")],
+    name: Annotated[
+        str, typer.Argument(help="One of the figures that its experiment names, such as precision_recall.")
+    ],
     spec: SpecFile,
 ) -> None:
     """Draw a figure from finished runs."""

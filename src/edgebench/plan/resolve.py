@@ -154,7 +154,8 @@ def _check_rows(above: Layer, layers: list[Layer]) -> None:
 
 
 def released_of(layers: list[Layer], settings: dict[str, Settings]) -> dict[str, str]:
-    """Checkpoints that stand for training runs: what the authors released for exactly these settings.
+    """Checkpoints that stand for training runs: what the authors released for these settings
+    (but that their code trained the image encoder too, which the paper and the recipes freeze).
 
     A layer above the one that names a checkpoint makes it void by changing the run, or a run that it is made from,
     unless it names one itself. What a scale changes does not count: then the authors' weights are taken as they are.

@@ -73,6 +73,14 @@ class Settings(Strict):
     method: str
     resources: Annotated[Resources, BY_SCALE] = Resources()
 
+    def draws(self) -> bool:
+        """Whether anything in the run is random; seeds share a run of which nothing is."""
+        return self.RANDOM
+
+    def idle(self) -> set[str]:
+        """Fields that mean nothing beside the others; they count as their defaults, so that they make no other run."""
+        return set()
+
     def words(self) -> list[str]:
         """Readable words for the label of the run's folder, besides method and data set."""
         return []

@@ -124,11 +124,24 @@ class Table:
             "seeds": sorted({each.seed for row in self.rows for each in row.runs}),
             "protocol": experiment.protocol,
             "columns": experiment.columns,
-            "claims": experiment.claims,
-            "notes": [*experiment.notes, *self.scale.notes, *self._released()],
+            "claims": [] if self._mixed() else experiment.claims,
+            "notes": [*experiment.notes, *self.scale.notes, *self._released(), *self._mixed()],
             "figures": list(experiment.figures),
             "rows": [row.spec() for row in self.rows],
         }
+
+    def _mixed(self) -> list[str]:
+        """A sentence if some rows show the authors' weights and others a network of another size trained here."""
+        authors, here = set(), set()
+        for run in {run.id: run for each in self.predictions for run in each.inputs.values()}.values():
+            if run.stage == "train":
+                (authors if "checkpoint" in run.inputs else here).add(run.settings["preset"])
+        if not authors or here <= authors:
+            return []
+        return [
+            "The authors' weights and those trained here are of networks of different sizes, so that no claim about "
+            "their rows is checked."
+        ]
 
     def _released(self) -> list[str]:
         """A sentence per checkpoint of the authors that rows of the table use."""

@@ -531,6 +531,7 @@ class _Builder:
         if isinstance(settings, Released):
             return self.bench.released_run(settings.checkpoint)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
+        content |= type(settings).model_construct().model_dump(mode="json", include=settings.idle())
         inputs, words, stands_for = {}, [settings.method], None
         if isinstance(settings, OnImages):
             dataset, split = self.scale.stand_in(settings.dataset, settings.split)
@@ -564,7 +565,7 @@ class _Builder:
             role=role,
             version=settings.VERSION,
             scale=self.scale_name,
-            seed=self.seed if settings.RANDOM else None,
+            seed=self.seed if settings.draws() else None,
             settings=content,
             inputs=inputs,
             words=(*words, *settings.words()),

@@ -424,3 +424,35 @@ class TestPull:
         change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: memo_bsds_earl")
         with pytest.raises(ConfigError, match=r"'finetune.released' is 'memo_bsds_earl'.*'memo_bsds_early'"):
             Workbench(repository).plan("paper")
+
+
+class TestIdleSettings:
+    """What means nothing beside the other settings makes no other run."""
+
+    @pytest.mark.parametrize(
+        ("change", "role"),
+        [
+            ({"predict.schedule": "exponential"}, "locmax10"),
+            ({"predict.confidence_threshold": 0.9}, "topk10"),
+            ({"synthesise.points_per_side": [32]}, "mask_edges"),
+            ({"pretrain.dino": "trainable"}, "pretrain"),
+        ],
+    )
+    def test_no_other_run(self, repository: Path, change: dict, role: str) -> None:
+        before, after = names(repository), names_of(Workbench(repository, {"set": change}))
+        kept = {each for each, name in before.items() if role in name}
+        assert kept
+        assert kept <= set(after)
+
+    def test_seeds_share_what_is_not_random(self, repository: Path) -> None:
+        plan = Workbench(repository, {"seeds": [0, 1], "checkpoints": "pull"}).plan("demo")
+        for key, runs in (("locmax,10", 1), ("random,10", 2)):
+            (row,) = [row for row in plan.tables["memo/ablation_reveal_steps"].rows if row.key == key]
+            assert len({each.predict.id for each in row.runs}) == runs
+
+
+def test_claims_are_not_made_of_networks_of_different_sizes(repository: Path) -> None:
+    bench = Workbench(repository, {"checkpoints": "pull"})
+    mixed, alike = (bench.plan(scale).tables["memo/main_bsds"].spec() for scale in ("mini", "paper"))
+    assert (mixed["claims"], any("different sizes" in note for note in mixed["notes"])) == ([], True)
+    assert alike["claims"]

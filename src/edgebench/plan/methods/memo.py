@@ -83,13 +83,6 @@ class MemoTrain(Train):
             return values
         return {**values, "dino_weights": DINO_OF_PRESET.get(values.get("preset", "default"))}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_encoder_to_train(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("dino") == "trainable":
-            return {**values, "dino": "trainable" if values.get("preset", "default") in DINO_OF_PRESET else "frozen"}
-        return values
-
     @model_validator(mode="after")
     def _dino_where_needed(self) -> Self:
         needed = self.start is None and self.preset in DINO_OF_PRESET
@@ -108,6 +101,10 @@ class MemoTrain(Train):
 
     def words(self) -> list[str]:
         return [self.preset, *(["oneshot"] if self.mask_ratio == "full" else []), f"{self.steps}steps"]
+
+    def idle(self) -> set[str]:
+        """Without an image encoder there is none to train."""
+        return set() if self.preset in DINO_OF_PRESET else {"dino"}
 
 
 class MemoReleased(Released):
@@ -142,7 +139,6 @@ class MemoPredict(Predict):
     """
 
     VERSION: ClassVar[int] = 1
-    RANDOM: ClassVar[bool] = True
 
     method: Literal["memo"]
     weights: Role
@@ -170,6 +166,14 @@ class MemoPredict(Predict):
 
     def words(self) -> list[str]:
         return [f"{self.reveal}{self.steps}", f"g{self.guidance:g}"]
+
+    def draws(self) -> bool:
+        """Only the random order draws, and the authors' PyTorch code wherever more pixels qualify than it takes."""
+        return self.reveal == "random" or self.compat == "official"
+
+    def idle(self) -> set[str]:
+        """Locmax follows no schedule, and the others no threshold."""
+        return {"schedule"} if self.reveal == "locmax" else {"confidence_threshold"}
 
 
 SETTINGS: dict[tuple[str, str], type[Settings]] = {

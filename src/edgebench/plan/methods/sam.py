@@ -61,5 +61,11 @@ class MaskEdges(Predict):
     def words(self) -> list[str]:
         return [self.generator]
 
+    def idle(self) -> set[str]:
+        """The classical segmenter takes none of a network's settings."""
+        taken = {"points_per_side", "points_per_batch", "iou_threshold", "stability_threshold"}
+        taken |= {"crop_layers", "crop_downscale", "precision", "device"}
+        return taken if self.generator == "felzenszwalb" else set()
+
 
 SETTINGS: dict[tuple[str, str], type[Settings]] = {("predict", "mask_edges"): MaskEdges}
