@@ -132,7 +132,8 @@ class Table:
 
     def _mixed(self) -> list[str]:
         """A sentence if some rows show the authors' weights and others a network of another size trained here."""
-        authors, here = set(), set()
+        authors: set[str] = set()
+        here: set[str] = set()
         for run in {run.id: run for each in self.predictions for run in each.inputs.values()}.values():
             if run.stage == "train":
                 (authors if "checkpoint" in run.inputs else here).add(run.settings["preset"])
