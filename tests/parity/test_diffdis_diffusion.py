@@ -13,7 +13,10 @@ from torch import Tensor
 
 from edgebench.methods.diffdis.augment import mix_pairs
 from edgebench.methods.diffdis.contours import contour
-from edgebench.methods.diffdis.diffusion import clean_from, pyramid_noise, scheduler, signal_and_noise
+from edgebench.methods.diffdis.diffusion import Sampler, clean_from, pyramid_noise, scheduler, signal_and_noise
+from edgebench.methods.diffdis.objective import CLASS_RATE
+from edgebench.methods.diffdis.presets import Prediction
+from edgebench.training.decay import compounding_decay
 
 torch.set_num_threads(1)
 
@@ -32,9 +35,10 @@ def test_schedule(folder: Path, expected: dict[str, Tensor]) -> None:
     meta = json.loads((folder / "scheduler_meta.json").read_text())
     torch.testing.assert_close(scheduler("ddpm", "epsilon", 1).alphas_cumprod, expected["alphas_cumprod"])
     assert signal_and_noise(999) == pytest.approx((meta["sqrt_ab"], meta["sqrt_1mab"]), abs=1e-7)
-    for sampler in ("ddpm", "ddim"):
+    samplers: tuple[Sampler, ...] = ("ddpm", "ddim")
+    for sampler in samplers:
         for steps in (2, 10):
-            assert scheduler(sampler, "epsilon", steps).timesteps.tolist() == meta[f"{sampler}_trailing_{steps}"]  # type: ignore[arg-type]
+            assert scheduler(sampler, "epsilon", steps).timesteps.tolist() == meta[f"{sampler}_trailing_{steps}"]
     assert scheduler("ddpm", "epsilon", 1).timesteps.tolist() == meta["one_step_timesteps"]
 
 
@@ -46,8 +50,8 @@ def test_schedule(folder: Path, expected: dict[str, Tensor]) -> None:
         ("v_prediction", "one_step_v.prev_sample"),
     ],
 )
-def test_one_step(expected: dict[str, Tensor], prediction: str, name: str) -> None:
-    found = clean_from(expected["eps"], expected["x_t"], 999, prediction)  # type: ignore[arg-type]
+def test_one_step(expected: dict[str, Tensor], prediction: Prediction, name: str) -> None:
+    found = clean_from(expected["eps"], expected["x_t"], 999, prediction)
     torch.testing.assert_close(found, expected[name], atol=5e-6, rtol=5e-6)
 
 
@@ -75,3 +79,11 @@ def test_contours(folder: Path) -> None:
         pairs = [(file[f"mask_{each}"], file[f"edge_{each}"]) for each in "ab"]
     for mask, edge in pairs:
         np.testing.assert_array_equal(contour(mask), edge)
+
+
+def test_learning_rates(folder: Path) -> None:
+    rows = json.loads((folder / "lr_schedule.json").read_text())["rows"]
+    assert len(rows) == 100
+    for epoch, base, embedding in rows:
+        decay = compounding_decay(epoch - 1, len(rows), len(rows))
+        assert (3e-5 * decay, 3e-5 * CLASS_RATE * decay) == pytest.approx((base, embedding), rel=1e-12)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgebench.methods.diffdis.diffusion import denoise
+from edgebench.methods.diffdis.diffusion import Sampler, denoise
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official, our_name
 from edgebench.methods.diffdis.presets import NetworkConfig, preset
@@ -161,7 +161,7 @@ def test_stock_network_has_the_parameters_of_stable_diffusion() -> None:
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 @pytest.mark.parametrize("steps", [2, 10])
 def test_chains(
-    sampler: str, steps: int, folder: Path, config: NetworkConfig, state: dict[str, Tensor], io: dict[str, Tensor]
+    sampler: Sampler, steps: int, folder: Path, config: NetworkConfig, state: dict[str, Tensor], io: dict[str, Tensor]
 ) -> None:
     expected = load_file(folder / "scheduler.safetensors")
     network = network_for(config, state, io)
@@ -178,7 +178,7 @@ def test_chains(
             "epsilon",
             steps,
             sampler,
-            torch.Generator().manual_seed(11),  # type: ignore[arg-type]
+            torch.Generator().manual_seed(11),
         )
     # The first step multiplies the network's rounding by 14.6.
     torch.testing.assert_close(found, expected[f"{sampler}_{steps}step.final"], atol=14.6 * TOLERANCE, rtol=0)
@@ -193,6 +193,6 @@ def test_starting_weights(folder: Path, config: NetworkConfig) -> None:
         for when in ("before", "after")
     )
     network.load_state_dict(before, strict=False)
-    network.unet.mid_block.attentions[0].transformer_blocks[0].start_from_self_attention()
+    network.start_interaction()
     for name, value in after.items():
         assert torch.equal(network.state_dict()[name], value), name

@@ -100,11 +100,11 @@ def mix_pairs(pictures: Tensor, boxes: Tensor) -> Tensor:
 
 
 def stretch(pictures: Tensor) -> Tensor:
-    """Stretch each picture (B, C, H, W) from its lowest to its highest value, to [-1, 1].
+    """Stretch each picture (B, C, H, W) from its lowest to its highest value, to [0, 1].
 
-    A constant picture in [0, 1] keeps its value, as black -1 and white 1.
+    A constant picture has nothing to stretch and keeps its value.
     """
     lowest, highest = (f(pictures, dim=(1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
     varies = highest > lowest
     span = torch.where(varies, highest - lowest, torch.ones_like(lowest))
-    return (pictures - torch.where(varies, lowest, torch.zeros_like(lowest))) / span * 2 - 1
+    return (pictures - torch.where(varies, lowest, torch.zeros_like(lowest))) / span

@@ -49,11 +49,12 @@ class VaeCodec(nn.Module):
             tiled: Decode item by item and in overlapping tiles: less memory, and results that differ slightly.
         """
         super().__init__()
-        self.vae: Any = vae.eval().requires_grad_(False)
+        kept: Any = vae
+        self.vae = kept.eval().requires_grad_(False)
         self.precision = precision
-        self.factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
-        self.channels = int(vae.config["latent_channels"])
-        self.scale = float(vae.config["scaling_factor"])
+        self.factor = 2 ** (len(kept.config["block_out_channels"]) - 1)
+        self.channels = int(kept.config["latent_channels"])
+        self.scaling = float(kept.config["scaling_factor"])
         colours = self.vae.decoder.conv_out
         grey = nn.Conv2d(colours.in_channels, 1, colours.kernel_size, padding=colours.padding)
         grey.weight.data = colours.weight.data.mean(0, keepdim=True)
@@ -66,12 +67,12 @@ class VaeCodec(nn.Module):
     def encode(self, pictures: Tensor) -> Tensor:
         """As in `Codec`."""
         with self._autocast(pictures):
-            return self.vae.encode(pictures).latent_dist.mode().float() * self.scale
+            return self.vae.encode(pictures).latent_dist.mode().float() * self.scaling
 
     def decode(self, latents: Tensor) -> Tensor:
         """As in `Codec`."""
         with self._autocast(latents):
-            return self.vae.decode(latents / self.scale).sample.float()
+            return self.vae.decode(latents / self.scaling).sample.float()
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -82,6 +83,10 @@ class PatchCodec(nn.Module):
 
     One number scales all latents to unit spread together, as in Stable Diffusion.
     """
+
+    mean: Tensor
+    basis: Tensor
+    scale: Tensor
 
     def __init__(self, factor: int = 4, channels: int = 16) -> None:
         super().__init__()

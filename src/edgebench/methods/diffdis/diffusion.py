@@ -6,7 +6,7 @@ All of it computes in float32: at the last time step an error of the network's o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -32,20 +32,21 @@ _SCHEDULE = {
 }
 
 
-def scheduler(sampler: Sampler, prediction: Prediction, steps: int) -> DDPMScheduler | DDIMScheduler:
+def scheduler(sampler: Sampler, prediction: Prediction, steps: int) -> Any:
     """The noise schedule of Stable Diffusion, set to `steps` steps that end at 0 and begin at 999.
 
     `ddpm` draws fresh noise between the steps, as released; `ddim` is deterministic.
     """
-    if sampler == "ddpm":
-        made = DDPMScheduler(**_SCHEDULE, prediction_type=prediction)
-    else:
-        made = DDIMScheduler(**_SCHEDULE, prediction_type=prediction, set_alpha_to_one=False)
+    made: Any = (
+        DDPMScheduler(**_SCHEDULE, prediction_type=prediction)
+        if sampler == "ddpm"
+        else DDIMScheduler(**_SCHEDULE, prediction_type=prediction, set_alpha_to_one=False)
+    )
     made.set_timesteps(steps)
     return made
 
 
-_ALPHAS: Tensor = DDPMScheduler(**_SCHEDULE).alphas_cumprod
+_ALPHAS: Tensor = scheduler("ddpm", "epsilon", 1).alphas_cumprod
 
 
 def signal_and_noise(time: int) -> tuple[float, float]:

@@ -27,6 +27,9 @@ class DiffdisNetwork(nn.Module):
     The embedding of the empty text is a constant of the network, the buffer `text` (1, tokens, width).
     """
 
+    text: Tensor
+    stream_codes: Tensor
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
@@ -49,9 +52,9 @@ class DiffdisNetwork(nn.Module):
         codes = torch.cat((STREAM_BITS.sin(), STREAM_BITS.cos()), dim=1)
         self.register_buffer("stream_codes", codes, persistent=False)
         if config.interaction != "none":
-            blocks = self.unet.mid_block.attentions[0].transformer_blocks
+            blocks = self._middle()
             blocks[0] = InteractiveBlock(blocks[0], config.interaction)
-            blocks[0].start_from_self_attention()
+            self.start_interaction()
         self.injectors = nn.ModuleList(
             Injector(config.latent, width) for width in config.channels[:coarsest] if config.injection
         )
@@ -60,6 +63,14 @@ class DiffdisNetwork(nn.Module):
     def divisor(self) -> int:
         """Height and width of a latent must be multiples of this."""
         return self.config.divisor
+
+    def start_interaction(self) -> None:
+        """Copy the middle block's self-attention to the attention between the streams, as the authors start it."""
+        if self.config.interaction != "none":
+            self._middle()[0].start_from_self_attention()
+
+    def _middle(self) -> Any:
+        return self.unet.mid_block.attentions[0].transformer_blocks
 
     def enable_gradient_checkpointing(self) -> None:
         """Trade time for memory in training: activations are computed again in the backward pass."""
@@ -167,7 +178,7 @@ class InteractiveBlock(BasicTransformerBlock):
 
     @torch.no_grad()
     def start_from_self_attention(self) -> None:
-        """Copy self-attention and its norm to the attention between the streams, as the authors start it."""
+        """Copy self-attention and its norm to the attention between the streams."""
         self.norm_between.load_state_dict(self.norm1.state_dict())
         self.attention_between.load_state_dict(self.attn1.state_dict())
 

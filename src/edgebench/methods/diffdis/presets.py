@@ -97,7 +97,8 @@ class NetworkConfig:
             ConfigError: a key is unknown or a value impossible.
         """
         try:
-            return NetworkConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+            known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+            return NetworkConfig(**known)
         except TypeError as error:
             raise ConfigError(f"DiffDIS network configuration {values}: {error}.") from error
 

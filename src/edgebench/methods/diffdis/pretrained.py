@@ -80,8 +80,7 @@ def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
         stock["unet.conv_in.weight"] = widened(stock["unet.conv_in.weight"])
     added = {name: t for name, t in network.state_dict().items() if any(each in name for each in _EXTRA)}
     load_strictly(network, {**added, **stock}, path)
-    if network.config.interaction != "none":
-        network.unet.mid_block.attentions[0].transformer_blocks[0].start_from_self_attention()
+    network.start_interaction()
     network.text.copy_(empty_text(folder))
     return network
 
