@@ -202,9 +202,11 @@ class TestObjective:
         mask = made._pictures(batch_of(made))[1]
         assert float(mask.mean()) == pytest.approx({0: -1, 128: 0.0039, 255: 1}[value], abs=0.5 if value else 1e-6)
 
-    @pytest.mark.parametrize(("steps", "times"), [("one", {999}), ("one_of_two", {999, 499}), ("two", {999, 499})])
-    def test_time_steps(self, steps: str, times: set[int]) -> None:
-        made = objective(steps=steps, noise="gaussian")
+    @pytest.mark.parametrize(
+        ("times", "expected"), [("last", {999}), ("one_of_two", {999, 499}), ("two_steps", {999, 499})]
+    )
+    def test_time_steps(self, times: str, expected: set[int]) -> None:
+        made = objective(times=times, noise="gaussian")
         seen: list[int] = []
 
         def spied(image: Tensor, noisy: Tensor, time: int, smaller: list[Tensor]) -> Tensor:
@@ -213,16 +215,16 @@ class TestObjective:
 
         for seed in range(6):
             made.loss(spied, batch_of(made), torch.Generator().manual_seed(seed), 0)  # type: ignore[arg-type]
-        assert set(seen) == times
-        assert len(seen) == (12 if steps == "two" else 6)
+        assert set(seen) == expected
+        assert len(seen) == (12 if times == "two_steps" else 6)
 
     def test_any_time_step(self) -> None:
-        made = objective(steps="any")
+        made = objective(times="any")
         losses = {float(loss_of(made, seed)[0].detach()) for seed in range(4)}
         assert len(losses) == 4
 
     def test_two_steps_are_learnt_through_both(self) -> None:
-        made = objective(steps="two", network={"prediction": "epsilon"})
+        made = objective(times="two_steps", network={"prediction": "epsilon"})
         outputs: list[Tensor] = []
 
         def spied(*given: Any) -> Tensor:

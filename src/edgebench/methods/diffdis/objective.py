@@ -28,7 +28,7 @@ CLASS_RATE = 10.0
 MIDDLE = 499
 """The second of two steps; the first is the last time step."""
 
-Steps = Literal["one", "one_of_two", "two", "any"]
+Times = Literal["last", "one_of_two", "two_steps", "any"]
 Noise = Literal["pyramid", "gaussian"]
 
 
@@ -56,8 +56,8 @@ class ObjectiveSettings:
         picture_range: `stretch` each picture to its own lowest and highest value, as released, or keep it
             `fixed` as in prediction.
         noise: With more power at coarse scales (`pyramid`) or plain.
-        steps: Time steps of training: the last alone (`one`), one drawn from the two of a two-step chain, the
-            whole chain of `two`, or `any` of all.
+        times: Time steps of training: the `last` alone, `one_of_two` drawn from those of a chain of two, the
+            whole chain of `two_steps`, or `any` of all.
 
     Raises:
         ConfigError: a value is unknown or out of range.
@@ -69,13 +69,13 @@ class ObjectiveSettings:
     cutmix: bool = True
     picture_range: Literal["stretch", "fixed"] = "stretch"
     noise: Noise = "pyramid"
-    steps: Steps = "one"
+    times: Times = "last"
 
     def __post_init__(self) -> None:
         for key, value, known in (
             ("picture_range", self.picture_range, ("stretch", "fixed")),
             ("noise", self.noise, get_args(Noise)),
-            ("steps", self.steps, get_args(Steps)),
+            ("times", self.times, get_args(Times)),
         ):
             if value not in known:
                 raise ConfigError(f"DiffDIS training: {key} {value!r} is unknown; choose one of {', '.join(known)}.")
@@ -208,10 +208,10 @@ class Objective:
         else:
             noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         noise = noise.to(clean.device)
-        time = _time(self.settings.steps, generator)
+        time = _time(self.settings.times, generator)
         noisy = add_noise(clean, noise, time)
         found = clean_from(model(latents, noisy, time, smaller), noisy, time, kind)
-        if self.settings.steps == "two":
+        if self.settings.times == "two_steps":
             noisy = step_back(found, noisy, time, MIDDLE)
             found = clean_from(model(latents, noisy, MIDDLE, smaller), noisy, MIDDLE, kind)
         return found
@@ -259,9 +259,9 @@ def shrunk(image: Tensor, count: int) -> Sequence[Tensor]:
     ]
 
 
-def _time(steps: Steps, generator: torch.Generator) -> int:
+def _time(times: Times, generator: torch.Generator) -> int:
     """A time step for the whole batch."""
-    if steps in ("one", "two"):
+    if times in ("last", "two_steps"):
         return LAST
-    choices = (LAST, MIDDLE) if steps == "one_of_two" else range(STEPS)
+    choices = (LAST, MIDDLE) if times == "one_of_two" else range(STEPS)
     return choices[int(torch.randint(len(choices), (), generator=generator, device=generator.device))]
