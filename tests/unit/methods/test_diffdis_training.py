@@ -218,6 +218,21 @@ class TestObjective:
         assert set(seen) == expected
         assert len(seen) == (12 if times == "two_steps" else 6)
 
+    @pytest.mark.parametrize("signal", [True, False])
+    def test_the_last_time_step_may_hide_the_target(self, signal: bool) -> None:
+        made = objective(signal=signal, cutmix=False, noise="gaussian")
+        batch = batch_of(made)
+        seen: list[Tensor] = []
+
+        def spied(image: Tensor, noisy: Tensor, time: int, smaller: list[Tensor]) -> Tensor:
+            seen.append(noisy)
+            return made.model(image, noisy, time, smaller)
+
+        for value in (0, 255):
+            batch["mask"] = torch.full_like(batch["mask"], value)
+            made.loss(spied, batch, torch.Generator().manual_seed(0), 0)  # type: ignore[arg-type]
+        assert torch.equal(*seen) != signal
+
     def test_any_time_step(self) -> None:
         made = objective(times="any")
         losses = {float(loss_of(made, seed)[0].detach()) for seed in range(4)}

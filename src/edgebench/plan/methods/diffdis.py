@@ -30,6 +30,8 @@ class DiffdisTrain(Train):
         picture_range: `stretch` each picture to its own range, as released, or keep it `fixed` as in prediction.
         noise: With more power at coarse scales (`pyramid`, as released) or plain.
         times: Time steps of training: the `last` alone, `one_of_two`, the chain of `two_steps`, or `any`.
+        signal: Leave in the input what the last time step leaves of the target, as released; without it
+            training begins with noise alone, as prediction does.
     """
 
     VERSION: ClassVar[int] = 1
@@ -48,6 +50,7 @@ class DiffdisTrain(Train):
     picture_range: Literal["stretch", "fixed"] = "stretch"
     noise: Annotated[Literal["pyramid", "gaussian"], BY_SCALE] = "pyramid"
     times: Literal["last", "one_of_two", "two_steps", "any"] = "last"
+    signal: Annotated[bool, BY_SCALE] = True
     batch: Annotated[PositiveInt, BY_SCALE] = 4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
