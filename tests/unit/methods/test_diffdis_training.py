@@ -16,7 +16,7 @@ from edgebench.methods.diffdis.augment import inside, mix_box, mix_pairs, move, 
 from edgebench.methods.diffdis.codec import PatchCodec
 from edgebench.methods.diffdis.contours import contour
 from edgebench.methods.diffdis.network import DiffdisNetwork
-from edgebench.methods.diffdis.objective import Objective, ObjectiveSettings, shrunk
+from edgebench.methods.diffdis.objective import Objective, ObjectiveSettings, fitted_codec, shrunk
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.diffdis.weights import load_weights
 from edgebench.training.loop import train
@@ -261,6 +261,14 @@ class TestObjective:
         assert scaled["lr_scale"] == 10
         assert "lr_scale" not in plain
         assert len(plain["params"]) + 4 == len(names)
+
+    def test_a_code_carries_the_masks(self) -> None:
+        codec = fitted_codec(Discs(), SIZE, 16)
+        assert torch.equal(codec.basis, fitted_codec(Discs(), SIZE, 16).basis)
+        mask = Image.fromarray(Discs().mask("disc1")).resize((SIZE, SIZE))
+        values = torch.from_numpy(np.array(mask))[None, None] / 127.5 - 1
+        decoded = codec.decode(codec.encode(values.expand(-1, 3, -1, -1)))
+        assert ((decoded > 0) == (values > 0)).float().mean() > 0.99
 
     def test_pictures_shrink(self) -> None:
         assert [tuple(each.shape) for each in shrunk(torch.zeros(1, 3, 64, 32), 2)] == [(1, 3, 32, 16), (1, 3, 16, 8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,8 +11,6 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-
-_MOST_PATCHES = 200_000
 
 
 class Codec(Protocol):
@@ -97,28 +96,27 @@ class PatchCodec(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     @staticmethod
-    def fit(pictures: list[NDArray[np.uint8]], factor: int = 4, channels: int = 16) -> PatchCodec:
+    def fit(pictures: Iterable[NDArray[np.uint8]], factor: int = 4, channels: int = 16) -> PatchCodec:
         """Fit a code to the patches of `pictures`, in closed form.
 
         Args:
-            pictures: uint8 (H, W, 3) images and (H, W) masks and edges: all that the code is to carry.
+            pictures: uint8 (H, W, 3) images and (H, W) masks and edges, of any sizes: all that the code is to carry.
             factor: Side of a patch in pixels.
             channels: Principal components kept, at most 3 * factor**2.
         """
         codec = PatchCodec(factor, channels)
-        parts = []
+        size = 3 * factor**2
+        count, total, products = 0, torch.zeros(size).double(), torch.zeros(size, size).double()
         for each in pictures:
             colour = each if each.ndim == 3 else np.repeat(each[..., None], 3, axis=2)
             height, width = (side // factor * factor for side in colour.shape[:2])
-            if height and width:
-                whole = torch.from_numpy(np.ascontiguousarray(colour[:height, :width])).permute(2, 0, 1)[None]
-                parts.append(codec._patches(whole.float() / 127.5 - 1).permute(0, 2, 3, 1).flatten(0, 2))
-        patches = torch.cat(parts)
-        every = max(1, len(patches) // _MOST_PATCHES)
-        patches = patches[::every].double()
-        mean = patches.mean(0)
-        covariance = (patches - mean).T @ (patches - mean) / len(patches)
-        variances, vectors = torch.linalg.eigh(covariance)
+            if not height * width:
+                continue
+            whole = torch.from_numpy(np.ascontiguousarray(colour[:height, :width])).permute(2, 0, 1)[None]
+            patches = codec._patches(whole.double() / 127.5 - 1).flatten(2)[0]
+            count, total, products = count + patches.shape[1], total + patches.sum(1), products + patches @ patches.T
+        mean = total / count
+        variances, vectors = torch.linalg.eigh(products / count - mean.outer(mean))
         codec.mean.copy_(mean)
         codec.basis.copy_(vectors.T.flip(0)[:channels])
         codec.scale.copy_(variances.flip(0)[:channels].mean().sqrt())

@@ -148,7 +148,8 @@ class Injector(nn.Module):
 
     def forward(self, skip: Tensor, picture: Tensor) -> Tensor:
         """Skip (streams * B, width, h, w) and the picture's latent (B, C, h, w) -> the skip, changed."""
-        # Once for all streams: the authors repeat the picture first, with the same result.
+        # Once for all streams. The authors repeat the picture first, which changes only the last digits of the
+        # running variance.
         seen = self.activation(self.norm(self.stem(picture)))
         streams = len(skip) // len(picture)
         scale, shift = (each(seen).repeat(streams, 1, 1, 1) for each in (self.scale, self.shift))

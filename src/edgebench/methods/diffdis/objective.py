@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.methods.diffdis.augment import inside, mix_box, mix_pairs, move, recolour, resized, stretch
-from edgebench.methods.diffdis.codec import Codec
+from edgebench.methods.diffdis.codec import Codec, PatchCodec
 from edgebench.methods.diffdis.contours import contour
 from edgebench.methods.diffdis.diffusion import LAST, STEPS, add_noise, clean_from, pyramid_noise, step_back
 from edgebench.methods.diffdis.network import DiffdisNetwork
@@ -23,6 +23,8 @@ from edgebench.methods.diffdis.weights import weight_metadata, weight_tensors
 
 CACHE_BYTES = 256 * 1024**2
 """Decoded images, masks and edges that one loader process keeps."""
+CODEC_PICTURES = 200
+"""Pictures that a patch code is fitted to."""
 CLASS_RATE = 10.0
 """Learning rate of the stream embedding, relative to all else."""
 MIDDLE = 499
@@ -253,6 +255,25 @@ class Objective:
             self._cache[index] = pictures
             self._cached += size
         return pictures
+
+
+def fitted_codec(dataset: MaskDataset, size: int, channels: int, factor: int = 4) -> PatchCodec:
+    """A patch code for images, masks and edges of the first pictures of `dataset`, always the same.
+
+    Args:
+        dataset: Training pictures.
+        size: Side to which they are resized in training, pixels.
+        channels: Numbers in a latent.
+        factor: Side of a patch in pixels.
+    """
+
+    def shown() -> Iterator[NDArray[np.uint8]]:
+        for name in dataset.ids[:CODEC_PICTURES]:
+            mask = dataset.mask(name)
+            for array in (dataset.image(name), mask, contour(mask)):
+                yield np.array(resized(Image.fromarray(array), size, size))
+
+    return PatchCodec.fit(shown(), factor, channels)
 
 
 def shrunk(image: Tensor, count: int) -> Sequence[Tensor]:
