@@ -106,8 +106,8 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     "full": NetworkConfig(),
     "small": NetworkConfig(
-        channels=(48, 96, 96),
-        heads=(3, 6, 6),
+        channels=(32, 64, 128),
+        heads=(2, 4, 8),
         attention=(False, True, False),
         layers=1,
         groups=8,
@@ -117,8 +117,8 @@ PRESETS: dict[str, NetworkConfig] = {
         prediction="sample",
     ),
 }
-"""`full` (912,924,804 parameters) is the authors', on SD-Turbo or SD 2.1; `small` trains on a CPU, on latents of
-patches of scenes of 64 to 96 px."""
+"""`full` (912,924,804 parameters) is the authors', on SD-Turbo or SD 2.1; `small` (3,273,168) trains on a CPU in
+minutes, on scenes of 64 to 96 px; started from scratch, it answers with the clean latents themselves."""
 
 
 def preset(name: str) -> NetworkConfig:
