@@ -16,6 +16,7 @@ from edgebench.methods.diffdis.codec import PatchCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Prediction, Predictor, PredictSettings, noise_generator
 from edgebench.methods.diffdis.presets import NetworkConfig
+from edgebench.methods.diffdis.reconstruction import reconstruct
 from edgebench.methods.diffdis.weights import load_weights, weight_metadata, weight_tensors
 
 torch.set_num_threads(1)
@@ -159,6 +160,20 @@ def test_a_constant_answer_gives_numbers() -> None:
         code.mean.fill_(value)
         found = Predictor(made, code, PredictSettings(size=SIZE)).predict(images((20, 20)), ["a"])[0].mask
         np.testing.assert_allclose(found, min(max((value + 1) / 2, 0), 1))
+
+
+def test_masks_survive_their_code() -> None:
+    y, x = np.mgrid[:50, :70]
+    mask = np.where(np.hypot(y - 25, x - 30) < 18, 255, 0).astype(np.uint8)
+    code = PatchCodec.fit([mask], 4, 12)
+    found = reconstruct(code, mask, 64)
+    assert found.shape == mask.shape
+    assert found.dtype == np.float32
+    assert ((found > 0.5) == (mask > 0)).mean() > 0.99
+    blank = reconstruct(code, np.zeros_like(mask), 64)
+    assert np.isfinite(blank).all()
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        reconstruct(code, mask, 62)
 
 
 def test_half_precision_stays_close() -> None:

@@ -126,15 +126,15 @@ def test_released_weights(turbo: Path, tmp_path: Path) -> None:
     tensors = official(trained.state_dict())
     assert from_official(tensors).keys() == trained.state_dict().keys() - {"text"}
     save_file(tensors, path)
-    loaded = load_released(tmp_path / "released")
+    loaded = load_released(path, turbo, trained.config)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
 
     save_file({name: tensor for name, tensor in tensors.items() if "attn3" not in name}, path)
     with pytest.raises(DataError, match=r"diffusion_pytorch_model.*attention_between.* is missing"):
-        load_released(tmp_path / "released")
+        load_released(path, turbo, trained.config)
     save_file({"unknown": torch.zeros(1)}, path)
     with pytest.raises(DataError, match="holds 'unknown'"):
-        load_released(tmp_path / "released")
+        load_released(path, turbo, trained.config)
     path.write_bytes(b"")
     with pytest.raises(DataError, match="no readable weights"):
         from_backbone(tmp_path / "released", NetworkConfig())

@@ -19,7 +19,7 @@ from edgebench.files import read_json
 from edgebench.methods.diffdis.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
-from edgebench.methods.diffdis.presets import NetworkConfig
+from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
 from edgebench.methods.diffdis.weights import load_strictly
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -85,15 +85,18 @@ def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
     return network
 
 
-def load_released(folder: str | Path) -> DiffdisNetwork:
-    """The authors' trained network, from a folder with `unet`, `text_encoder` and `scheduler`.
+def load_released(weights: str | Path, folder: str | Path, config: NetworkConfig = PRESETS["full"]) -> DiffdisNetwork:
+    """A network that the authors' code has trained, in evaluation mode.
+
+    Args:
+        weights: The authors' U-Net, a safetensors file.
+        folder: With the `text_encoder` of SD-Turbo; the authors' own folder and SD-Turbo's have it.
+        config: By default that of the published network.
 
     Raises:
         DataError: a file is missing, damaged or of another model.
     """
-    folder = Path(folder)
-    network = DiffdisNetwork(backbone_config(folder, NetworkConfig()))
-    path = folder / "unet" / WEIGHTS
+    network, path = DiffdisNetwork(config), Path(weights)
     load_strictly(network, {**_renamed(_tensors(path), path), "text": empty_text(folder)}, path)
     return network.eval()
 
