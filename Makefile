@@ -38,6 +38,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench_edges.py
+	$(BIN)/python benchmarks/bench_masks.py
+	$(BIN)/python benchmarks/bench_memo.py
+	$(BIN)/python benchmarks/bench_shards.py
 	$(BIN)/python benchmarks/bench_workflow.py
 
 clean:

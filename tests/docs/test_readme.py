@@ -12,9 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors.torch import save_file
 
 from edgebench.data.manifest import scan_folder, write_manifest
 from edgebench.data.scenes import draw_dataset
+from edgebench.files import write_json
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import PRESETS
+from edgebench.methods.memo.weights import weight_metadata
+from edgebench.plan.workbench import Workbench
 from tests.unit.cli.helpers import maps_and_truth
 
 # Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.
@@ -66,7 +72,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps, truth = maps_and_truth(folder)
     maps.rename(folder / "my_maps")
     truth.rename(folder / "annotations")
+    untrained_demo(folder)
     return folder
+
+
+def untrained_demo(folder: Path) -> None:
+    """Weights where `make demo`, of which the test makes a dry run, would have left its own."""
+    table = Workbench(folder).find_table("demo", "memo/main_bsds")
+    run = next(row for row in table.rows if row.key == "memo").runs[0].predict.inputs["weights"]
+    config = PRESETS[run.settings["preset"]]
+    weights = folder / run.folder / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    save_file(MemoNetwork(config).state_dict(), weights, metadata=weight_metadata(config))
+    write_json(weights.parent / "run.json", run.spec())
 
 
 def test_is_short(root: Path) -> None:
@@ -81,7 +99,7 @@ def test_pictures_and_links_exist(root: Path) -> None:
 @pytest.mark.slow
 def test_every_command_works(place: Path, root: Path) -> None:
     (ablation,) = blocks(root, "yaml")
-    (place / "config/experiments/memo/guidance.yaml").write_text(ablation)
+    (place / "config/experiments/memo/schedule.yaml").write_text(ablation)
     commands = [line for block in blocks(root, "bash") for line in block.splitlines() if line]
     assert len(commands) > 8
     environment = {

@@ -9,8 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgebench.methods.memo.loss import masked_cross_entropy, ratio_weights, region_weights, released_loss
-from edgebench.methods.memo.masking import RATIOS, bernoulli_mask, drop_images, mask_tokens, uniform_ratio
+from edgebench.methods.memo.loss import (
+    edge_region,
+    masked_cross_entropy,
+    ratio_weights,
+    region_weights,
+    released_loss,
+)
+from edgebench.methods.memo.masking import RATIOS, bernoulli_mask, drop_images, focal_mask, mask_tokens, uniform_ratio
 
 torch.set_num_threads(1)
 
@@ -25,8 +31,7 @@ def test_a_training_step(stored: dict[str, Tensor], seed: int) -> None:
     edges, logits = stored["edge"], stored["logits"]
     generator = torch.Generator().manual_seed(seed)
     ratio = uniform_ratio(len(edges), generator)
-    _, height, width = edges.shape
-    masked = bernoulli_mask(ratio, height, width, generator)
+    masked = bernoulli_mask(ratio, edges, generator)
     images = drop_images(stored["image"], 0.5, generator)
     expected = {name.removeprefix(f"s{seed}."): value for name, value in stored.items()}
 
@@ -44,6 +49,14 @@ def test_a_training_step(stored: dict[str, Tensor], seed: int) -> None:
 def test_region_weights(stored: dict[str, Tensor], radius: int) -> None:
     weights = region_weights(stored["edge"], radius)
     torch.testing.assert_close(weights, stored[f"focal_weight_d{radius}"], atol=1e-5, rtol=0)
+    assert torch.equal(edge_region(stored["edge"], radius), stored[f"focal_region_d{radius}"])
+
+
+def test_focal_mask(stored: dict[str, Tensor]) -> None:
+    ratio, expected = stored["focal_mask.t"], stored["focal_mask.mask"].bool()
+    masked = focal_mask(ratio, stored["edge"], torch.Generator().manual_seed(9))
+    assert torch.equal(masked.sum((1, 2)), expected.sum((1, 2)))
+    assert torch.equal(masked, expected)
 
 
 @pytest.mark.parametrize("name", ["uniform", "logit_normal", "truncated_linear"])

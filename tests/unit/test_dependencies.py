@@ -67,6 +67,7 @@ def test_the_workflow_imports_only_the_plan(root: Path) -> None:
         ("edgebench.cli.app", HEAVY),
         ("edgebench.stages.evaluate", ["torch", "transformers", "diffusers"]),
         ("edgebench.data.adapters", ["torch", "transformers", "diffusers"]),
+        ("edgebench.stages.evaluate_masks", ["torch", "transformers", "diffusers", "cv2"]),
         ("edgebench.metrics.edges", ["torch", "transformers", "diffusers"]),
     ],
 )

@@ -110,6 +110,8 @@ def copy_repository(root: Path, folder: Path, experiments: dict[str, dict]) -> R
     (folder / "config" / "experiments" / "memo").mkdir()
     for name, experiment in experiments.items():
         repository.write(f"config/experiments/memo/{name}.yaml", experiment)
+    demo = repository.read("config/scales/demo.yaml")
+    repository.write("config/scales/demo.yaml", demo | {"tables": None})  # all
     repository.write("config/config.yaml", {"scale": "demo"})
     return repository
 

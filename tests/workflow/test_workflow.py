@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import preset
 from edgebench.plan.freshness import recorded_id
+from edgebench.plan.workbench import Workbench
+from tests.unit.methods.deepspeed import official_name, write_deepspeed
 from tests.workflow.conftest import CLASSICAL, TRAINED, Repository, clean_environment, copy_repository
 
 EXPERIMENT = "config/experiments/memo/classical.yaml"
@@ -178,6 +182,21 @@ def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
         assert files
         for file in files:
             assert (calm.folder / file).read_bytes() == (killed.folder / file).read_bytes(), file
+
+
+def test_released_weights_instead_of_training(tmp_path: Path, root: Path) -> None:
+    """The rules fetch and convert a checkpoint of the authors (here: random weights in their layout)."""
+    repository = copy_repository(root, tmp_path / "repository", {"steps": TRAINED})
+    definition = repository.read("config/checkpoints/memo_bsds_early.yaml")
+    repository.write("config/checkpoints/memo_bsds_early.yaml", definition | {"preset": "small"})
+    weights = {official_name(name): value for name, value in MemoNetwork(preset("small")).state_dict().items()}
+    source = write_deepspeed(tmp_path / "mp_rank_00_model_states.pt", weights)
+    mirrors = {"memo_bsds_early": str(source)}
+    repository.write("config/config.yaml", {"scale": "demo", "checkpoints": "pull", "mirrors": mirrors})
+    record = Workbench(repository.folder).released_run("memo_bsds_early").record
+    repository.snakemake(record, "--quiet", "rules")
+    assert (repository.folder / record).with_name("weights.safetensors").is_file()
+    assert repository.planned("tables") == {"fetch": 1, "predict": 2, "evaluate": 4, "table": 1}
 
 
 class TestProfiles:

@@ -32,7 +32,7 @@ rule fetch:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
     message:
-        "Fetching the data set {wildcards.run}."
+        "Fetching {wildcards.run}."
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 

@@ -9,8 +9,11 @@ import typer
 
 from edgebench.cli.doctor import doctor
 from edgebench.cli.evaluate import app as evaluate_app
+from edgebench.cli.export import app as export_app
 from edgebench.cli.fetch import fetch
 from edgebench.cli.plan import plan
+from edgebench.cli.predict import app as predict_app
+from edgebench.cli.web import app as web_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +30,9 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.add_typer(predict_app, name="predict")
+app.command("app")(web_app)
+app.add_typer(export_app, name="export")
 app.add_typer(evaluate_app, name="evaluate", help="Score maps of any method by the protocols of the papers.")
 
 SpecFile = Annotated[Path, typer.Argument(help="Plan file below results/plan, written by Snakemake.")]

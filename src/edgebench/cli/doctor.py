@@ -159,6 +159,7 @@ def _writing(folder: Path) -> Finding:
 def _optional() -> list[Finding]:
     parts = [
         ("TensorBoard", "tensorboard", "Training logs to CSV only. `pip install 'edgebench[tensorboard]'`."),
+        ("Gradio", "gradio", "`edgebench app` does not work, `predict` does. `pip install 'edgebench[app]'`."),
         (
             "SLURM plugin",
             "snakemake_executor_plugin_slurm",

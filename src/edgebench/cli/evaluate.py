@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgebench.stages.evaluate_edges import EdgeEvaluation
+    from edgebench.stages.evaluate_masks import MaskEvaluation
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions that lie in a folder, whoever made them.")
 
@@ -26,6 +27,13 @@ class Nms(StrEnum):
 
     none = "none"
     dollar = "dollar"
+
+
+class MaskProtocols(StrEnum):
+    """Protocols for masks."""
+
+    standard = "standard"
+    diffdis = "diffdis"
 
 
 @app.callback()
@@ -95,6 +103,75 @@ def edges(
     if counts:
         write_counts(counts, evaluation)
     _print(evaluation, [output, *([counts] if counts else [])])
+
+
+@app.command()
+def masks(
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of predicted masks, bright = foreground: <id>.png (8 or 16 bit; jpg, bmp, tif, npy)."
+        ),
+    ],
+    ground_truth: Annotated[Path, typer.Option(help="Folder of masks by the same names, foreground = 255.")],
+    protocol: Annotated[
+        MaskProtocols,
+        typer.Option(
+            help="standard: the grey prediction, stretched, at its own size, as most papers report. "
+            "diffdis: resized to the mask, stretched, cut at one half before every metric, as the authors' scorer."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Go on without images that only one of the folders has.")
+    ] = False,
+    skeletons: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps the masks' skeletons, which halves the time of every later run."),
+    ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option(help="Where to write scores and counts per image (.npz), if anywhere."),
+    ] = None,
+) -> None:
+    """Score masks against ground truth: F, weighted F, S, E, MAE, correction effort (HCE) and boundary IoU.
+
+    Max and mean F and E are those of the curve averaged over all images; everything else is averaged over the
+    images. HCE counts the clicks that would correct a mask; MAE and HCE are better when smaller.
+
+    Example: edgebench evaluate masks --predictions out/DIS-VD --ground-truth DIS5K/DIS-VD/gt --protocol standard
+    --output scores.json
+    """
+    from edgebench.stages.evaluate_masks import evaluate_folders, write_counts, write_scores
+
+    evaluation = evaluate_folders(predictions, ground_truth, protocol.value, jobs, skip_missing, skeletons)
+    write_scores(output, evaluation)
+    if counts:
+        write_counts(counts, evaluation)
+    _print_masks(evaluation, [output, *([counts] if counts else [])])
+
+
+def _print_masks(evaluation: MaskEvaluation, written: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    count = len(evaluation.ids)
+    table = Table(title=f"{evaluation.protocol.name}, {count} image{'s' if count > 1 else ''}")
+    console = Console()
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in evaluation.scores().items():
+        table.add_row(name, "-" if value is None else f"{value:.{1 if name == 'hce' else 4}f}")
+    console.print(table)
+    for ids, what in (
+        (evaluation.without_prediction, "masks without a prediction"),
+        (evaluation.without_truth, "predictions without a mask"),
+    ):
+        if ids:
+            console.print(f"Left out, {what} ({len(ids)}): {', '.join(ids)}", soft_wrap=True, highlight=False)
+    for path in written:
+        console.print(f"Written: {path}", soft_wrap=True, highlight=False)
 
 
 def _print(evaluation: EdgeEvaluation, written: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""`edgebench fetch`: one data set, checked."""
+"""`edgebench fetch`: one data set or released checkpoint, checked."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from edgebench.cli.options import Root, workbench
-from edgebench.errors import DataError
+from edgebench.errors import ConfigError, DataError, nearest
+from edgebench.files import read_json
+from edgebench.plan.definitions import Checkpoint, Dataset
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A data set: a file below config/datasets.")],
+    name: Annotated[str, typer.Argument(help="A file below config/datasets or config/checkpoints.")],
     mirror: Annotated[
         str | None,
-        typer.Option(help="Folder or address to try before the public ones.", metavar="PATH_OR_URL"),
+        typer.Option(help="Folder, address or single file to try before the public ones.", metavar="PATH_OR_URL"),
     ] = None,
     accept_terms: Annotated[
         bool, typer.Option("--accept-terms", help="You have read the terms and accept them.")
@@ -23,28 +25,46 @@ def fetch(
     jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 4,
     root: Root = Path("."),
 ) -> None:
-    """Fetch a data set and check every file: size, SHA-256 and image header.
+    """Fetch a data set or a released checkpoint and check every file: size, SHA-256 and image header.
 
     It lands where the workflow looks for it, so that `snakemake` does not fetch it again. Interrupted, it
-    goes on where it stood; damaged files are set aside and tried from the next mirror.
+    goes on where it stood; damaged files are set aside and tried from the next mirror. MEMO's released weights are
+    converted to a file that `edgebench predict` reads.
 
     Examples:
         edgebench fetch bsds500
 
         edgebench fetch bsds500 --mirror /data/BSDS500
+
+        edgebench fetch memo_bsds_early
     """
     from edgebench.stages.run import carry_out
 
     bench = workbench(root, None)
-    definition = bench.dataset(name)
-    run = bench.fetch_run(name)
+    definition: Dataset | Checkpoint
+    if name in bench.names("checkpoints"):
+        definition, runs = bench.checkpoint(name), bench.checkpoint_runs(name)
+    elif name in bench.names("datasets"):
+        definition, runs = bench.dataset(name), [bench.fetch_run(name)]
+    else:
+        known = [*bench.names("datasets"), *bench.names("checkpoints")]
+        raise ConfigError(f"{name}: neither a data set nor a released checkpoint.{nearest(name, known)}")
     print(f"{definition.title}. Licence: {definition.licence}. {definition.terms}")
-    if definition.source.local and Path(run.record).exists():
-        # Its content is not known beforehand, so other files would pass for the same data set.
+    run = runs[0]
+    unknown = definition.source.local if isinstance(definition, Dataset) else mirror is not None
+    if unknown and Path(run.record).exists():
+        # Its content is not known beforehand, so other files would pass for the same run.
         raise DataError(
             f"{name}: was fetched already, into {run.folder}. To take other files, delete that folder and the "
             f"runs that were made from it."
         )
     bench.write_spec(run, own_mirror=mirror, accepted=accept_terms)
     folder = carry_out(Path(run.spec_file), jobs)
-    print(f"{name}: complete and checked, in {folder}")
+    record = read_json(folder / "run.json")
+    if failed := record.get("n_failed"):
+        print(f"{name}: {record['n_images']} images checked, in {folder}; {failed} failed, see failures.jsonl there")
+    else:
+        print(f"{name}: complete and checked, in {folder}")
+    for converted in runs[1:]:
+        bench.write_spec(converted)
+        print(f"{name}: converted, in {carry_out(Path(converted.spec_file), jobs)}")

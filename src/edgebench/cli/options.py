@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, DataError
 from edgebench.plan.workbench import Workbench
 
 Set = Annotated[
@@ -23,8 +23,8 @@ Root = Annotated[
 ]
 
 
-def workbench(root: Path, changes: list[str] | None) -> Workbench:
-    """The definitions of a repository, with what `--set` changes.
+def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = None) -> Workbench:
+    """The definitions of a repository, with what `--set` and `--checkpoints` change.
 
     Raises:
         ConfigError: there is no `config/` below `root`, or a change is not RUN.KEY=VALUE.
@@ -40,6 +40,34 @@ def workbench(root: Path, changes: list[str] | None) -> Workbench:
         if not equals or "." not in key:
             raise ConfigError(f"--set {change}: write RUN.KEY=VALUE, for example --set finetune.steps=500.")
         settings[key] = value
-    bench = Workbench(root.resolve(), {"set": settings} if settings else {})
+    chosen = {"set": settings or None, "checkpoints": checkpoints}
+    bench = Workbench(root.resolve(), {key: value for key, value in chosen.items() if value})
     bench.check_overrides()
     return bench
+
+
+def find_weights(root: Path, name_or_file: str) -> Path:
+    """The weight file that a person names: a file, a run's folder, a checkpoint or a scale.
+
+    Only names need the repository, so that `edgebench predict` with a file works in any folder.
+    """
+    if Path(name_or_file).is_file():
+        return Path(name_or_file)
+    from edgebench.stages import weights
+
+    return weights.find_weights(workbench(root, None), name_or_file)
+
+
+def find_checkpoint(root: Path, name_or_folder: str) -> Path:
+    """The folder of a released checkpoint that was fetched, or any folder that a person names.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+        DataError: it was not fetched yet.
+    """
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder)
+    run = workbench(root, None).checkpoint_run(name_or_folder)
+    if not Path(run.record).is_file():
+        raise DataError(f"{name_or_folder}: is not here yet. Type `edgebench fetch {name_or_folder}` first.")
+    return Path(run.folder)

@@ -22,10 +22,14 @@ def plan(
     ] = None,
     scale: Annotated[str | None, typer.Option(help="demo, mini or paper.", show_default="that of config.yaml")] = None,
     changes: Set = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(help="build or pull: train, or take released weights.", show_default="that of config.yaml"),
+    ] = None,
     runs: Annotated[bool, typer.Option("--runs", help="List every run.")] = False,
     root: Root = Path("."),
 ) -> None:
-    """Say what would run before anything runs: runs by role, GPU-hours, disk, data sets with their terms.
+    """Say what would run before anything runs: runs by role, GPU-hours, disk; data and checkpoints with terms.
 
     GPU-hours come from the records of finished runs where there are any, otherwise from the estimates that
     the recipes declare; the basis is printed with each number.
@@ -34,12 +38,14 @@ def plan(
         edgebench plan --scale paper
 
         edgebench plan memo/main_bsds --scale mini --set finetune.steps=500
+
+        edgebench plan memo/main_bsds --checkpoints pull
     """
     from rich.console import Console
 
     from edgebench.report.estimate import estimate, render
 
-    bench = workbench(root, changes)
+    bench = workbench(root, changes, checkpoints)
     wanted = _runs(bench, scale or bench.config.scale, target)
     records = [read_json(path) for path in sorted(Path("results/runs").glob("*/*/run.json"))]
     console = Console()

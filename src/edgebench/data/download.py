@@ -18,6 +18,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 """However long a busy server asks to be left alone."""
 TIMEOUT_SECONDS = (10.0, 30.0)
 """To connect, and without a single byte arriving."""
+LONGEST_SECONDS = 60.0
+"""For one file of a list of addresses, which must not hold up the others."""
 CHUNK_BYTES = 1 << 16
 """What a broken connection costs at most: a chunk that did not arrive whole is asked for again."""
 
@@ -69,6 +71,57 @@ def download(session: requests.Session, url: str, part: Path, size: int) -> None
         except requests.RequestException as error:
             reason = _plain(error)
     raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
+
+
+def download_bytes(session: requests.Session, url: str, limit: int) -> bytes:
+    """What `url` gives, of unknown length, whole and in memory.
+
+    Args:
+        session: From `open_session`.
+        url: http or https.
+        limit: Largest length in bytes.
+
+    Raises:
+        UnavailableError: the address is none, the server refuses or cannot be reached, breaks off, gives more than
+            `limit`, or takes longer than `LONGEST_SECONDS`.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise UnavailableError("no address of http:// or https://")
+    try:
+        with session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
+            if response.status_code != 200:
+                raise UnavailableError(_refusal(response))
+            begun, content = time.monotonic(), bytearray()
+            for chunk in response.iter_content(CHUNK_BYTES):
+                content += chunk
+                if len(content) > limit:
+                    raise UnavailableError(f"more than {limit} bytes")
+                if time.monotonic() - begun > LONGEST_SECONDS:
+                    raise UnavailableError(f"took longer than {LONGEST_SECONDS:.0f} s")
+            return bytes(content)
+    except requests.RequestException as error:
+        broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
+        raise UnavailableError(_plain(error), unreachable=not broken) from error
+    except (ValueError, OSError) as error:  # names that cannot be encoded, addresses that cannot be parsed
+        raise UnavailableError(f"not a usable address ({error})") from error
+
+
+def remote_size(session: requests.Session, url: str) -> int:
+    """Length in bytes of what `url` gives, as the server states it.
+
+    Raises:
+        UnavailableError: the server refuses the file, cannot be reached or states no length.
+    """
+    try:
+        with session.head(url, allow_redirects=True, timeout=TIMEOUT_SECONDS) as response:
+            if response.status_code != 200:
+                raise UnavailableError(_refusal(response))
+            length = response.headers.get("Content-Length", "")
+    except requests.RequestException as error:
+        raise UnavailableError(_plain(error), unreachable=True) from error
+    if not length.isdecimal() or int(length) == 0:
+        raise UnavailableError("the server states no length")
+    return int(length)
 
 
 class _TryAgainError(Exception):

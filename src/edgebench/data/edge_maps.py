@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgebench.data.adapters.bsds_mat import read_bsds_annotations
 from edgebench.data.adapters.listing import some_names
+from edgebench.data.grey import counts_as, files_by_id, in_unit_range, read_grey, read_grey_array
 from edgebench.errors import DataError
 
 MAP_SUFFIXES = (".png", ".npy", ".mat")
@@ -45,14 +47,14 @@ def read_edge_map(path: str | Path) -> NDArray[np.float64]:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".png":
-        return _read_png(path)
+        return read_grey(path, "edge map")
     if suffix == ".npy":
-        return _read_npy(path)
+        return read_grey_array(path, "edge map")
     if suffix == ".mat":
         doubled = _variable(path, "ucm2")
         if doubled.ndim != 2 or min(doubled.shape) < 3 or not all(side % 2 for side in doubled.shape):
             raise DataError(f"{path}: ucm2 has the shape {doubled.shape}; (2H+1, 2W+1) is expected.")
-        return _in_range(path, doubled[2::2, 2::2])
+        return in_unit_range(path, doubled[2::2, 2::2], "edge map")
     raise DataError(f"{path}: an edge map is a file of the kind {', '.join(MAP_SUFFIXES)}.")
 
 
@@ -71,7 +73,7 @@ def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _counts(file, (".png",)))
+        files = sorted(file for file in path.iterdir() if counts_as(file, (".png",)))
         if not files:
             raise DataError(f"{path}: no PNG of an annotator in this folder.")
         masks = [_read_mask(file) for file in files]
@@ -85,6 +87,37 @@ def read_boundaries(path: str | Path) -> list[NDArray[np.bool_]]:
     if len(shapes) > 1:
         raise DataError(f"{path}: its annotators have different sizes, {_sizes(shapes)}.")
     return masks
+
+
+def encode_levels(levels: NDArray[np.uint8]) -> bytes:
+    """Levels uint8 (H, W) as a PNG: 1-bit where there is only edge (1) and no edge (0), else 8-bit."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    binary = levels.max(initial=0) <= 1
+    Image.fromarray(levels > 0 if binary else levels).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_levels(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """Levels uint8 (H, W) as `encode_levels` wrote them; `path` is what messages call them.
+
+    Raises:
+        DataError: the content is damaged or no such PNG.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.mode not in ("1", "L"):
+                raise DataError(f"{path}: a PNG of mode {image.mode}, where labels are expected. Make them again.")
+            return np.asarray(image).astype(np.uint8)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
+        raise DataError(
+            f"{path}: not a readable PNG ({error}). Delete the run that made it, then run it again."
+        ) from error
 
 
 def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair]:
@@ -105,7 +138,7 @@ def pair_folders(predictions: str | Path, ground_truth: str | Path) -> list[Pair
     """
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     maps = maps_by_id(predictions)
-    truths = _by_id(ground_truth, TRUTH_SUFFIXES, "annotations", subfolders=True)
+    truths = files_by_id(ground_truth, TRUTH_SUFFIXES, "annotations", subfolders=True)
     problems = []
     if only_truth := sorted(truths.keys() - maps.keys()):
         problems.append(f"{predictions} has no edge map for {_some(only_truth)}")
@@ -125,36 +158,7 @@ def maps_by_id(folder: str | Path) -> dict[str, Path]:
     Raises:
         DataError: the folder is missing or holds no edge map, or an id occurs twice.
     """
-    return _by_id(Path(folder), MAP_SUFFIXES, "edge maps")
-
-
-def _by_id(folder: Path, suffixes: tuple[str, ...], what: str, subfolders: bool = False) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of {what}.")
-    found: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        if _counts(entry, suffixes):
-            key = entry.stem
-        elif subfolders and _holds_png(entry):
-            key = entry.name
-        else:
-            continue
-        if key in found:
-            raise DataError(f"{folder}: {found[key].name} and {entry.name} both stand for {key}. Remove one.")
-        found[key] = entry
-    if not found:
-        within = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
-        hint = f" Did you mean {within[0]}?" if within else ""
-        raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in this folder.{hint}")
-    return found
-
-
-def _holds_png(entry: Path) -> bool:
-    return entry.is_dir() and any(_counts(file, (".png",)) for file in entry.iterdir())
-
-
-def _counts(file: Path, suffixes: tuple[str, ...]) -> bool:
-    return file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+    return files_by_id(Path(folder), MAP_SUFFIXES, "edge maps")
 
 
 def _some(ids: list[str]) -> str:
@@ -165,85 +169,18 @@ def _sizes(shapes: set[tuple[int, ...]]) -> str:
     return ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
 
 
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-
-
-def _read_png(path: Path) -> NDArray[np.float64]:
-    from PIL import Image
-
-    _require_file(path)
-    try:
-        with Image.open(path, formats=["PNG"]) as file:
-            image: Image.Image = file
-            if "transparency" in file.info and not file.mode.startswith("I"):
-                image = file.convert("RGBA")
-            elif file.mode == "P":
-                image = file.convert("RGB")
-            mode, pixels = image.mode, np.asarray(image)
-    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
-        raise DataError(
-            f"{path}: not a readable PNG ({error}). It may be truncated; write or copy it again."
-        ) from error
-    if mode in ("LA", "RGBA"):
-        if (pixels[..., -1] != 255).any():
-            raise DataError(f"{path}: has transparent pixels. Save the edge map as a plain grey PNG.")
-        pixels = pixels[..., :-1]
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise DataError(
-                f"{path}: a colour picture, so it is unclear what counts as an edge. Save it as a grey PNG."
-            )
-        pixels = pixels[..., 0]
-    if pixels.dtype == bool:
-        return pixels.astype(np.float64)
-    # Exactly level/255: 51/255 and its like must meet the thresholds they are equal to.
-    return pixels.astype(np.float64) / (255 if pixels.dtype == np.uint8 else 65535)
-
-
 def _read_mask(path: Path) -> NDArray[np.bool_]:
-    values = _read_png(path)
+    values = read_grey(path, "edge map")
     if 0 < values.max(initial=0) <= 1 / 255:
         raise DataError(f"{path}: its brightest value is 1 of 255, so no pixel would count. Write edges as 255.")
     return values >= 0.5
 
 
-def _read_npy(path: Path) -> NDArray[np.float64]:
-    _require_file(path)
-    try:
-        values = np.load(path, allow_pickle=False)
-    except Exception as error:
-        raise DataError(f"{path}: not a readable .npy array ({error}). Write it again.") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2:
-        raise DataError(f"{path}: an edge map has the shape (H, W), this is {getattr(values, 'shape', 'an archive')}.")
-    if values.dtype == bool:
-        return values.astype(np.float64)
-    if np.issubdtype(values.dtype, np.integer):
-        if values.max(initial=0) == 1:
-            raise DataError(f"{path}: integers 0 and 1. Save booleans or floats, or edges at the type's maximum.")
-        return _in_range(path, values.astype(np.float64) / np.iinfo(values.dtype).max)
-    if np.issubdtype(values.dtype, np.floating):
-        return _in_range(path, values)
-    raise DataError(f"{path}: values of the type {values.dtype}; floats, integers or booleans are expected.")
-
-
-def _in_range(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
-    values = np.array(values, np.float64)
-    if values.size == 0:
-        raise DataError(f"{path}: holds no pixel.")
-    if not np.isfinite(values).all():
-        raise DataError(f"{path}: holds values that are not finite.")
-    low, high = values.min(), values.max()
-    if low < 0 or high > 1:
-        raise DataError(f"{path}: values from {low:g} to {high:g}; an edge map lies in [0, 1]. Scale it first.")
-    return values
-
-
 def _variable(path: Path, name: str) -> NDArray[Any]:
     from scipy.io import loadmat
 
-    _require_file(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
     try:
         content = loadmat(path)
     except NotImplementedError as error:

@@ -21,7 +21,9 @@ from edgebench.data.checks import VerifiedIndex, file_fault, header_fault
 from edgebench.data.download import UnavailableError, download, open_session
 from edgebench.data.images import IMAGE_SUFFIXES
 from edgebench.data.manifest import ManifestEntry
+from edgebench.data.packing import download_list, pack_folder
 from edgebench.data.scenes import DRAWN, draw_dataset
+from edgebench.data.shards import Failure
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import digest, read_json
 from edgebench.progress import track
@@ -42,6 +44,8 @@ class FetchReport:
         n_new: Files that this call put there; scenes, where they are drawn.
         origins: Number of new files per mirror (or `drawn`).
         quarantined: Paths of bad files, moved to `.quarantine` with the reason beside them.
+        n_images: Images of a data set whose number is not known beforehand.
+        n_failed: Images of it that could not be had; `failures.jsonl` names them.
         digest: SHA-256 over what the data set holds; names and sizes only for a folder of the person's own.
     """
 
@@ -50,6 +54,8 @@ class FetchReport:
     n_new: int = 0
     origins: dict[str, int] = field(default_factory=dict)
     quarantined: list[str] = field(default_factory=list)
+    n_images: int | None = None
+    n_failed: int = 0
     digest: str = ""
 
 
@@ -64,7 +70,8 @@ def fetch(
 
     What is there and was checked before is kept; a call that was interrupted is continued. `source` of the
     definition is one of `{mirrors, manifest}`: files known by size and SHA-256; `{draw: {...}}`: scenes drawn
-    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are always checked.
+    here; `{local: true}`: the person's own folder, given as the mirror. Image headers are always checked. Of layout
+    `shards`, the mirror is a folder of images or of tar files, or a list of addresses; bad images are left out.
 
     Args:
         definition: The data set's definition (`name`, `layout`, `source`, `images`, ...).
@@ -83,10 +90,30 @@ def fetch(
     if "draw" in source:
         return _draw(definition, destination, jobs)
     if source.get("local"):
-        return _take_local(definition, destination, mirrors)
+        return _take_local(definition, destination, mirrors, jobs)
     if manifest is None:
         raise ConfigError(f"{definition.get('name')}: `source` needs `manifest`, `draw` or `local: true`.")
-    return _Fetching(definition, destination, [*mirrors, *source.get("mirrors", [])], jobs).run(manifest)
+    return fetch_files(str(definition.get("name")), manifest, destination, [*mirrors, *source.get("mirrors", [])], jobs)
+
+
+def fetch_files(
+    name: str, manifest: Sequence[ManifestEntry], destination: Path, mirrors: Sequence[str], jobs: int = 4
+) -> FetchReport:
+    """Put the files of a manifest into `destination`, each one whole and checked, or not at all.
+
+    Args:
+        name: What `edgebench fetch` calls them.
+        manifest: The files.
+        destination: Folder to fill.
+        mirrors: Local folders or http(s) base URLs, tried in order.
+        jobs: Files at a time.
+
+    Raises:
+        ConfigError: a mirror is of no known kind.
+        DataError: some files could not be obtained; the message names the first ones and why.
+        EdgebenchError: the disk is full.
+    """
+    return _Fetching(name, destination, mirrors, jobs).run(manifest)
 
 
 def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchReport:
@@ -110,17 +137,27 @@ def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchR
     )
 
 
-def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str]) -> FetchReport:
+def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str], jobs: int = 4) -> FetchReport:
     name = definition.get("name")
     folder = Path(mirrors[0]) if mirrors else destination
+    if definition["layout"] == "shards" and folder.is_file():
+        return _shard_report(destination, str(folder), download_list(folder, destination, str(name), jobs))
     if not folder.is_dir():
+        or_list = ", or name a list of addresses there" if definition["layout"] == "shards" else ""
         raise DataError(
             f"{folder}: no such folder. edgebench does not download {name}: get the images, then type "
-            f"`edgebench fetch {name} --mirror FOLDER`. {definition.get('terms', '')}"
+            f"`edgebench fetch {name} --mirror FOLDER`{or_list}. {definition.get('terms', '')}"
         )
     if folder.resolve() in destination.resolve().parents:
         raise DataError(f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder.")
-    suffixes = IMAGE_SUFFIXES | {".mat"} if definition["layout"] == "bsds" else IMAGE_SUFFIXES
+    if definition["layout"] == "shards":
+        if any(folder.glob("*.tar")):
+            for file in sorted(folder.glob("*.tar")) if folder != destination else ():
+                with _explaining_full_disk(destination):
+                    _link_or_copy(file, destination / file.name)
+            return _shard_report(destination, str(folder), [])
+        return _shard_report(destination, str(folder), pack_folder(folder, destination, str(name)))
+    suffixes = IMAGE_SUFFIXES if definition["layout"] == "folder" else IMAGE_SUFFIXES | {".mat"}
     index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []
@@ -156,6 +193,21 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
     return report
 
 
+def _shard_report(destination: Path, origin: str, failures: Sequence[Failure]) -> FetchReport:
+    """What lies in the shards; their number of images is what could be had, whatever the definition expects."""
+    images = len(open_dataset("shards", destination, "").ids)
+    listing = [(path.name, path.stat().st_size) for path in sorted(destination.glob("*.tar"))]
+    return FetchReport(
+        n_files=len(listing),
+        n_bytes=sum(size for _, size in listing),
+        n_new=images,
+        n_images=images,
+        n_failed=len(failures),
+        origins={origin: images},
+        digest=digest(listing),
+    )
+
+
 def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
     expected = definition.get("images") or {}
     if definition["layout"] == "folder" and expected:
@@ -172,8 +224,8 @@ def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
 class _Fetching:
     """One call of `fetch` with a manifest."""
 
-    def __init__(self, definition: Mapping[str, Any], destination: Path, mirrors: list[str], jobs: int) -> None:
-        self._name = definition.get("name")
+    def __init__(self, name: str, destination: Path, mirrors: Sequence[str], jobs: int) -> None:
+        self._name = name
         self._destination = destination
         self._mirrors = list(dict.fromkeys(mirror.rstrip("/") or mirror for mirror in mirrors))
         self._jobs = jobs

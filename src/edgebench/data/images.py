@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from edgebench.errors import DataError
 from edgebench.files import atomic_path
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+_SUFFIX_OF = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "PPM": ".ppm", "TIFF": ".tif", "WEBP": ".webp"}
 
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused: 8-bit RGB of this size takes a quarter of a GiB (Pillow's warning level)."""
@@ -32,7 +35,11 @@ def describe_content(path: Path) -> str | None:
         A phrase that completes "this file is ...", or None when nothing stands out.
     """
     with open(path, "rb") as file:
-        start = file.read(1024)
+        return describe_bytes(file.read(1024))
+
+
+def describe_bytes(start: bytes) -> str | None:
+    """`describe_content` for what is no file: the first 1024 bytes."""
     if not start:
         return "empty"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -43,7 +50,7 @@ def describe_content(path: Path) -> str | None:
     return None
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Read an image file as 8-bit RGB, the way a person sees it.
 
     The EXIF orientation is applied; grey, palette, 1-bit and CMYK are converted; transparency is laid on
@@ -51,6 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Args:
         path: JPEG, PNG, TIFF, WebP, BMP, PGM or PPM; the content decides, not the suffix.
+        content: The file's bytes, where it is no file of its own; `path` is then what messages call it.
 
     Returns:
         (H, W, 3) uint8.
@@ -58,7 +66,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         DataError: the file is missing, empty, truncated, not an image, or larger than `MAX_PIXELS`.
     """
-    with _opened(Path(path)) as image:
+    with _opened(Path(path), content) as image:
         if image.mode == "F":
             raise DataError(
                 f"{path}: a floating-point image, which has no agreed range. Save it with 8 or 16 bits and "
@@ -77,11 +85,12 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """Height and width of an image, after its EXIF orientation, from the file's header.
 
     Args:
         path: An image file. PNG is the one format that may need decoding, because its EXIF may come last.
+        content: The file's bytes, where it is no file of its own.
 
     Returns:
         (H, W) in pixels.
@@ -89,7 +98,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         DataError: the file is missing, empty, not an image, or larger than `MAX_PIXELS`.
     """
-    with _opened(Path(path)) as image:
+    with _opened(Path(path), content) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turns TIFF by itself
         return (image.width, image.height) if turned else (image.height, image.width)
@@ -103,6 +112,20 @@ def check_image_header(path: str | Path) -> None:
     """
     with _opened(Path(path)):
         pass
+
+
+def image_suffix(path: str | Path, content: bytes) -> str:
+    """Make sure that an image can be decoded to its end, and say which suffix of `IMAGE_SUFFIXES` fits its kind.
+
+    Raises:
+        DataError: it is empty, truncated, not an image, larger than `MAX_PIXELS`, or of another kind.
+    """
+    with _opened(Path(path), content) as image:
+        suffix = _SUFFIX_OF.get(image.format or "")
+        if suffix is None:
+            raise DataError(f"{path}: an image of the kind {image.format}, not {', '.join(_SUFFIX_OF)}.")
+        image.load()
+        return suffix
 
 
 def write_map_png(path: str | Path, probability: np.ndarray) -> None:
@@ -131,15 +154,25 @@ def write_map_png(path: str | Path, probability: np.ndarray) -> None:
         Image.fromarray(level).save(temporary, format="PNG", compress_level=6)
 
 
+def shrink(image: np.ndarray, long_side: int) -> np.ndarray:
+    """An image uint8 (H, W, 3) whose longer side is at most `long_side`; Lanczos where it is longer."""
+    height, width = image.shape[:2]
+    if max(height, width) <= long_side:
+        return image
+    scale = long_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open an image and turn whatever Pillow raises, then or while decoding, into a DataError."""
-    if not path.exists():
+    if content is None and not path.exists():
         raise DataError(f"{path}: no such file. Check the name, or fetch the data set again.")
-    if path.is_dir():
+    if content is None and path.is_dir():
         raise DataError(f"{path}: a folder, where an image file was expected.")
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(_too_large(path, f"{image.width} x {image.height} pixels"))
             if image.width < 1 or image.height < 1:
@@ -150,7 +183,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise DataError(_too_large(path, "more pixels than Pillow will decode")) from error
     except Image.UnidentifiedImageError as error:
-        what = describe_content(path) or "not an image of a known format, or its header is damaged"
+        what = describe_content(path) if content is None else describe_bytes(content[:1024])
+        what = what or "not an image of a known format, or its header is damaged"
         raise DataError(f"{path}: {what}. Replace the file or remove it, then run the same command again.") from error
     except MemoryError as error:
         raise DataError(f"{path}: not enough memory to decode it. Make it smaller, or free some memory.") from error

@@ -12,7 +12,11 @@ from edgebench.files import sha256_file, write_text
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One file: its path below the data set's folder (with `/`), its size in bytes, its SHA-256 in hex."""
+    """One file: its path below the data set's folder (with `/`), its size in bytes, its SHA-256 in hex.
+
+    Of a checkpoint's file less may be known: the first digits of the SHA-256, git's own digest of the content (40
+    digits, which the Hugging Face hub gives for small files), or nothing (an empty text).
+    """
 
     path: str
     size: int
@@ -39,7 +43,7 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
         entry = _parse(line)
         if entry is None:
             raise DataError(f"{path}:{number}: expected `<sha256>  <size>  <relative path>`, found {line!r}.")
-        if not _stays_inside(entry.path):
+        if not stays_inside(entry.path):
             raise DataError(
                 f"{path}:{number}: {entry.path!r} leads out of the data set's folder or is hidden. "
                 f"Paths are relative, with `/`, without `..` and without parts that begin with a dot."
@@ -63,7 +67,7 @@ def scan_folder(folder: str | Path, parts: Iterable[str] = (".",)) -> list[Manif
     entries = []
     for file in (file for part in parts for file in (folder / part).rglob("*")):
         relative = file.relative_to(folder).as_posix()
-        if file.is_file() and _stays_inside(relative) and file.name != "Thumbs.db":
+        if file.is_file() and stays_inside(relative) and file.name != "Thumbs.db":
             entries.append(ManifestEntry(relative, file.stat().st_size, sha256_file(file)))
     return sorted(entries, key=lambda entry: entry.path)
 
@@ -83,7 +87,8 @@ def _parse(line: str) -> ManifestEntry | None:
     return ManifestEntry(path.rstrip("\n"), int(size), sha256)
 
 
-def _stays_inside(path: str) -> bool:
+def stays_inside(path: str) -> bool:
+    """Whether a relative path names a place below its folder, with no part that is hidden."""
     if "\\" in path or "\0" in path or path != PurePosixPath(path).as_posix():
         return False
     return all(part not in ("/", "..") and not part.startswith(".") for part in PurePosixPath(path).parts)

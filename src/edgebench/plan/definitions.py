@@ -1,4 +1,4 @@
-"""What the files below `config/` may say: data sets, protocols, recipes, scales, experiments."""
+"""What the files below `config/` may say: data sets, checkpoints, protocols, recipes, scales, experiments."""
 
 from __future__ import annotations
 
@@ -60,6 +60,79 @@ class Dataset(Strict):
     gate: Literal["none", "accept", "manual"] = "none"
 
 
+class HubSource(Strict):
+    """Files of a repository on the Hugging Face hub.
+
+    Attributes:
+        repo: OWNER/NAME.
+        revision: Branch, tag or commit; the commit it stood for is recorded.
+        patterns: Which files, as `*` patterns of their paths in the repository; `*` also crosses `/`.
+    """
+
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: str = "main"
+    patterns: Annotated[list[str], Field(min_length=1)]
+
+
+class CheckpointSource(Strict):
+    """Where a checkpoint's files come from: a repository of the hub, or addresses that `files` lie below."""
+
+    hub: HubSource | None = None
+    mirrors: list[str] = []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> CheckpointSource:
+        if (self.hub is not None) == bool(self.mirrors):
+            raise ValueError("say exactly one of 'hub' and 'mirrors'")
+        return self
+
+
+class KnownFile(Strict):
+    """What is known of a file beforehand.
+
+    Attributes:
+        sha256: Its digest, or 8 to 32 first digits of it, such as PyTorch's file names carry; null where the owner
+            publishes none.
+        bytes: Its size; null where it is not known.
+    """
+
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{8,32}|[0-9a-f]{64})$")] | None = None
+    bytes: PositiveInt | None = None
+
+
+class Checkpoint(Strict):
+    """Weights that somebody released: `config/checkpoints/NAME.yaml`.
+
+    Attributes:
+        format: `memo_deepspeed` is a training checkpoint of MEMO's authors, which is converted once;
+            `transformers` a folder that the transformers library reads; `file` whatever else.
+        preset: Size of the network in a `memo_deepspeed` checkpoint.
+        files: What is known of single files, by path; the hub's own digests are checked besides.
+        bytes: Size of the download; an estimate where the owner states none.
+        gate: `manual` when people must ask the owners for the files themselves.
+    """
+
+    name: Name
+    title: str
+    format: Literal["memo_deepspeed", "transformers", "file"]
+    preset: str | None = None
+    source: CheckpointSource
+    files: dict[str, KnownFile] = {}
+    bytes: PositiveInt | None = None
+    gate: Literal["none", "accept", "manual"] = "none"
+    licence: str
+    terms: str
+    citation: str
+
+    @model_validator(mode="after")
+    def _complete(self) -> Checkpoint:
+        if self.source.hub is None and not self.files:
+            raise ValueError("name the 'files' that lie below 'source.mirrors'")
+        if (self.format == "memo_deepspeed") != (self.preset is not None):
+            raise ValueError("'preset' belongs to the format memo_deepspeed, and to no other")
+        return self
+
+
 class EdgeNms(Strict):
     """Non-maximum suppression of the edge evaluation; see `edgebench.metrics.edges.nms`."""
 
@@ -72,22 +145,33 @@ class Protocol(Strict):
     """How predictions are scored: `config/protocols/NAME.yaml`.
 
     Attributes:
-        method: `edges` matches boundaries with annotators, `crispness` needs no annotators.
-        columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...).
+        method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
+            maps and drawings as pictures (FID, LPIPS).
+        columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
         max_distance: Tolerance as a fraction of the diagonal; null takes the data set's own.
         thresholds: Number of thresholds.
+        map: What `perceptual` compares: the probability map, or the map cut at one half.
+        networks: Checkpoints that `perceptual` needs, by what they are for: `inception` and `lpips`.
     """
 
     name: Name
     title: str
-    method: Literal["edges", "crispness"]
+    method: Literal["edges", "crispness", "perceptual"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
     max_distance: Fraction | None = None
     thresholds: PositiveInt = 99
+    map: Literal["probability", "binary"] = "probability"
+    networks: dict[Literal["inception", "lpips"], Name] = {}
+
+    @model_validator(mode="after")
+    def _networks_where_needed(self) -> Protocol:
+        if len(self.networks) != (2 if self.method == "perceptual" else 0):
+            raise ValueError("method 'perceptual' needs 'networks' {inception: NAME, lpips: NAME}, and no other does")
+        return self
 
 
 class Recipe(Strict):
@@ -114,10 +198,14 @@ class Recipe(Strict):
 
 
 class StandIn(Strict):
-    """The data set used instead of another one at a scale."""
+    """The data set used instead of another one at a scale.
+
+    Attributes:
+        split: Its split; one for all splits of the other, or by their names where the two name them differently.
+    """
 
     dataset: Name
-    split: str | None = None
+    split: str | dict[str, str] | None = None
 
 
 class Scale(Strict):
@@ -146,6 +234,8 @@ class Scale(Strict):
             return dataset, split
         if isinstance(other, str):
             return other, split
+        if isinstance(other.split, dict):
+            return other.dataset, other.split.get(split, split)
         return other.dataset, other.split or split
 
 
@@ -235,9 +325,11 @@ class Config(Strict):
     Attributes:
         scale: Scale of the targets `all`, `tables`, `figures` and `report`.
         seeds: One chain of runs per seed.
-        accept: Data sets whose terms the person has read and accepts.
+        accept: Data sets and checkpoints whose terms the person has read and accepts.
         set: Settings laid over everything else, by dotted key (`finetune.steps`).
-        mirrors: Own mirrors by data set: a folder or an address, tried before the public ones.
+        mirrors: Own mirrors by data set or checkpoint: a folder or an address, tried before the public ones.
+        checkpoints: `build` trains everything here; `pull` takes the weights that the authors released wherever a
+            recipe names them (`released`).
         gpu_request: How the cluster wants GPUs asked for: `--gpus` or `--gres`.
         gpu_type: Kind of GPU to ask for with `--gres`, such as `a100`.
         runtime: How runs are carried out.
@@ -247,6 +339,7 @@ class Config(Strict):
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     set: dict[str, Any] = {}
     mirrors: dict[str, str] = {}
+    checkpoints: Literal["build", "pull"] = "build"
     gpu_request: Literal["gpu", "gres"] = "gpu"
     gpu_type: str | None = None
     accept: list[str] = []

@@ -9,7 +9,7 @@ from edgebench.errors import ConfigError, nearest
 from edgebench.plan.merging import leaves, lookup, merge
 from edgebench.plan.methods import settings_class
 from edgebench.plan.reading import problem
-from edgebench.plan.settings import Settings, fields_by_scale
+from edgebench.plan.settings import Settings, Train, fields_by_scale, role_fields
 
 Map = dict[str, Any]
 
@@ -42,17 +42,30 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
             what it must not; names the file, the key and the nearest known one.
     """
     merged: Map = {}
+    scales: list[Layer] = []
+    methods: dict[str, Any] = {}
     for layer in layers:
+        content = layer.content
         if layer.kind != "recipe":
             _check_roles(layer, set(merged))
-        content = _fitting(layer.content, merged) if layer.kind in ("override", "every") else layer.content
-        merged = merge(merged, content)
+        if layer.kind in ("override", "every"):
+            content = _fitting(content, merged)
+        elif layer.kind == "scale":
+            # What a scale says is meant for the recipe's method.
+            content = {
+                role: _fitting({role: changes}, merged)[role]
+                if merged[role].get("method") != methods[role]
+                else changes
+                for role, changes in content.items()
+            }
+            scales.append(Layer(layer.where, content, layer.kind))
+        merged = merge(_without_other_methods(merged, content), content)
+        if layer.kind == "recipe":
+            methods = {role: settings.get("method") for role, settings in merged.items()}
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
-    for layer in layers:
-        if layer.kind == "scale":
-            _check_scale(layer, resolved)
-        if layer.kind in ("scale", "override"):
-            _check_rows(layer, layers)
+    for layer in scales:
+        _check_scale(layer, resolved)
+        _check_rows(layer, layers)
     return resolved
 
 
@@ -64,6 +77,19 @@ def _fitting(content: Map, merged: Map) -> Map:
         model = settings_class(merged[role].get("stage", ""), method[0] or method[1], "the command line")
         fitting[role] = {key: value for key, value in changes.items() if key.removesuffix("!") in model.model_fields}
     return fitting
+
+
+def _without_other_methods(merged: Map, content: Map) -> Map:
+    """`merged` without the settings of a method that `content` replaces: they mean nothing to another one."""
+    kept = dict(merged)
+    for role, changes in content.items():
+        below = merged.get(role)
+        method = changes.get("method") if isinstance(changes, dict) else None
+        if below and method not in (None, below.get("method")):
+            stage = str(changes.get("stage", below.get("stage")))
+            fields = settings_class(stage, str(method), "the command line").model_fields
+            kept[role] = {key: value for key, value in below.items() if key in fields and key != "resources"}
+    return kept
 
 
 def _check_roles(layer: Layer, roles: set[str]) -> None:
@@ -115,7 +141,7 @@ def _check_scale(scale: Layer, resolved: dict[str, Settings]) -> None:
 
 
 def _check_rows(above: Layer, layers: list[Layer]) -> None:
-    """No layer above the rows may set what tells them apart: they would all be the same."""
+    """A scale may not set what tells the rows apart: they would all be the same."""
     for layer in layers:
         if layer.kind == "row":
             for dotted in leaves(layer.content):
@@ -125,3 +151,43 @@ def _check_rows(above: Layer, layers: list[Layer]) -> None:
                         f"{layer.where}: sets '{dotted}', but {above.where} sets it to {value!r} for every row, so the "
                         f"rows would be the same. Leave it out there."
                     )
+
+
+def released_of(layers: list[Layer], settings: dict[str, Settings]) -> dict[str, str]:
+    """Checkpoints that stand for training runs: what the authors released for exactly these settings.
+
+    A layer above the one that names a checkpoint makes it void by changing the run, or a run that it is made from,
+    unless it names one itself. What a scale changes does not count: then the authors' weights are taken as they are.
+
+    Args:
+        layers: The layers, lowest first.
+        settings: What they resolve to.
+
+    Returns:
+        Name of the checkpoint by role.
+    """
+    released: dict[str, str] = {}
+    for role, resolved in settings.items():
+        if not isinstance(resolved, Train):
+            continue
+        concerned = _made_from(role, settings)
+        for layer in layers:
+            changes = {key.removesuffix("!"): value or {} for key, value in layer.content.items()}
+            if layer.kind in ("scale", "every"):
+                continue
+            if "released" in changes.get(role, {}):
+                released[role] = changes[role]["released"]
+            elif any(set(changes.get(each, {})) - {"resources", "resources!"} for each in concerned):
+                released.pop(role, None)
+    return {role: name for role, name in released.items() if name}
+
+
+def _made_from(role: str, settings: dict[str, Settings]) -> set[str]:
+    """The role and all roles that its run is made from."""
+    found, waiting = set[str](), [role]
+    while waiting:
+        each = waiting.pop()
+        if each in settings and each not in found:
+            found.add(each)
+            waiting += [getattr(settings[each], name) for name in role_fields(type(settings[each]))]
+    return found

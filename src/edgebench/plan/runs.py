@@ -12,7 +12,7 @@ from edgebench.files import digest
 Map = dict[str, Any]
 
 # Raised by hand when a score changes; methods have a VERSION in their settings instead.
-EVALUATE_VERSION = {"edges": 1, "crispness": 1}
+EVALUATE_VERSION = {"edges": 1, "crispness": 1, "perceptual": 1, "masks": 1}
 
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
 _NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
@@ -32,6 +32,8 @@ class Run:
         inputs: Runs that this one needs, by the name of the setting that names them.
         words: Readable words of the label.
         dataset: Definition of the data set.
+        checkpoint: Definition of the checkpoint that a fetch run brings.
+        stands_for: Data set of the recipe that the scale replaced by `dataset`; no part of the identity.
         protocol: Definition of the protocol of an evaluation.
         resources: What it asks of a machine; no part of the identity.
     """
@@ -46,6 +48,8 @@ class Run:
     words: tuple[str, ...]
     dataset: Map | None = None
     protocol: Map | None = None
+    checkpoint: Map | None = None
+    stands_for: str | None = None
     resources: Map = field(default_factory=dict)
 
     @cached_property
@@ -61,6 +65,7 @@ class Run:
                 "inputs": {name: run.id for name, run in self.inputs.items()},
                 "dataset": definition_digest(self.dataset),
                 "protocol": definition_digest(self.protocol),
+                "checkpoint": checkpoint_digest(self.checkpoint),
             },
             length=10,
         )
@@ -107,6 +112,7 @@ class Run:
             "input_ids": {name: run.id for name, run in self.inputs.items()},
             "dataset": self.dataset,
             "protocol": self.protocol,
+            "checkpoint": self.checkpoint,
             "resources": self.resources,
         }
 
@@ -131,3 +137,11 @@ def definition_digest(definition: Map | None) -> str | None:
     if "source" in content:
         content["source"] = {key: value for key, value in content["source"].items() if key != "mirrors"}
     return digest(content)
+
+
+def checkpoint_digest(definition: Map | None) -> str | None:
+    """Digest of what decides a checkpoint's files: format, place on the hub and SHA-256 digests."""
+    if definition is None:
+        return None
+    files = {path: known.get("sha256") for path, known in definition["files"].items()}
+    return digest({"format": definition["format"], "hub": definition["source"].get("hub"), "files": files})

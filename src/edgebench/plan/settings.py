@@ -2,7 +2,8 @@
 
 Each method describes its own settings in `edgebench.plan.methods`, one file per method. A field marked
 `BY_SCALE` may be changed by a scale; every other field belongs to the science and only recipes, experiments
-and the command line may set it. A field marked `Role` names another run of the recipe.
+and the command line may set it. A field marked `Role` names another run of the recipe, one marked
+`CheckpointName` a released checkpoint, which is fetched; both become inputs of the run, under the field's name.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ class _Marker:
 
 BY_SCALE = _Marker("may be changed by a scale")
 ROLE = _Marker("names a run of the recipe")
+CHECKPOINT = _Marker("names a file below config/checkpoints")
 
 Role = Annotated[str, ROLE]
+CheckpointName = Annotated[str, CHECKPOINT]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], BY_SCALE]
@@ -60,8 +63,6 @@ class Settings(Strict):
     Attributes:
         VERSION: Raised by hand when the results of this stage and method change; part of the identity.
         RANDOM: Whether the seed matters; runs without randomness are shared between seeds.
-        split: Part of the data set.
-        limit: Number of images, the first in ASCII order of their ids; null takes all.
         resources: What the run asks of a machine; no part of the identity.
     """
 
@@ -70,9 +71,6 @@ class Settings(Strict):
 
     stage: Literal["train", "predict", "evaluate"]
     method: str
-    dataset: str
-    split: str = "train"
-    limit: Limit = None
     resources: Annotated[Resources, BY_SCALE] = Resources()
 
     def words(self) -> list[str]:
@@ -80,18 +78,33 @@ class Settings(Strict):
         return []
 
 
-class Train(Settings):
+class OnImages(Settings):
+    """Fields of every run that works on a data set.
+
+    Attributes:
+        split: Part of the data set.
+        limit: Number of images, the first in ASCII order of their ids; null takes all.
+    """
+
+    dataset: str
+    split: str = "train"
+    limit: Limit = None
+
+
+class Train(OnImages):
     """Fields of every training run: those of the one training loop.
 
     Attributes:
         start: Training run to start from.
-        labels: Predict run whose maps are the labels; without it the data set's own annotations.
+        labels: Run of method `mask_edges` that makes the labels; without it the data set's own annotations.
         steps: Optimiser steps.
         batch: Samples of one micro-batch.
         accumulate: Micro-batches averaged for one optimiser step, shared among all GPUs.
         ema_decay: Decay of the averaged weights; null trains without them.
         ema_start: Optimiser step at which averaging starts.
         gradient_clip: Largest norm of the gradient; null does not clip.
+        released: Checkpoint that the authors trained so, taken instead with `checkpoints: pull`; no part of the
+            identity. A change of the run or of what it starts from makes it void, unless another one is named.
     """
 
     RANDOM: ClassVar[bool] = True
@@ -112,6 +125,7 @@ class Train(Settings):
     ema_start: Annotated[int, Field(ge=0), BY_SCALE] = 0
     precision: Precision = "fp32"
     device: Device = "auto"
+    released: str | None = None
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
@@ -122,14 +136,25 @@ class Train(Settings):
         return self
 
 
-class Predict(Settings):
+class Released(Settings):
+    """Weights that the authors released, in place of a training run.
+
+    Attributes:
+        checkpoint: What is fetched and converted.
+    """
+
+    stage: Literal["train"]
+    checkpoint: CheckpointName
+
+
+class Predict(OnImages):
     """Fields of every predict run."""
 
     stage: Literal["predict"]
     split: str = "test"
 
 
-class Evaluate(Settings):
+class Evaluate(OnImages):
     """Scores of one predict run under one protocol."""
 
     stage: Literal["evaluate"] = "evaluate"
@@ -148,14 +173,22 @@ def fields_by_scale(model: type[Settings]) -> set[str]:
 
 def role_fields(model: type[Settings]) -> set[str]:
     """Names of the fields whose value names another run of the recipe."""
+    return _fields_with(model, ROLE)
 
-    def names_role(annotation: Any) -> bool:
-        if _marked(list(getattr(annotation, "__metadata__", ())), ROLE):
+
+def checkpoint_fields(model: type[Settings]) -> set[str]:
+    """Names of the fields whose value names a released checkpoint."""
+    return _fields_with(model, CHECKPOINT)
+
+
+def _fields_with(model: type[Settings], marker: _Marker) -> set[str]:
+    def inside(annotation: Any) -> bool:
+        if _marked(list(getattr(annotation, "__metadata__", ())), marker):
             return True
-        return any(names_role(each) for each in getattr(annotation, "__args__", ()))
+        return any(inside(each) for each in getattr(annotation, "__args__", ()))
 
     return {
         name
         for name, field in model.model_fields.items()
-        if _marked(field.metadata, ROLE) or names_role(field.annotation)
+        if _marked(field.metadata, marker) or inside(field.annotation)
     }

@@ -19,6 +19,12 @@ FIGURES = {
     "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
     "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
     "quality_against_time": "Bars are 95 % bootstrap intervals over images.",
+    "quality_against_steps": (
+        "A ring marks revealing until nothing is left, placed at the mean number of rounds that it took. "
+        "Bars are 95 % bootstrap intervals over images."
+    ),
+    "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
+    "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
 }
 
 
@@ -43,6 +49,7 @@ class SeedRuns:
                 "images": (predict.dataset or {})["images"].get(predict.settings["split"]),
                 "limit": predict.settings["limit"],
             },
+            "weights": predict.inputs["weights"].folder if "weights" in predict.inputs else None,
             "evaluations": {name: run.folder for name, run in self.evaluations.items()},
         }
 
@@ -101,12 +108,9 @@ class Table:
     def _content(self) -> Map:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
-        datasets = {(run.dataset or {})["name"] for each in self.predictions for run in [*each.upstream(), each]}
-        stand_ins = {}
-        for original, other in self.scale.stand_ins.items():
-            name = other if isinstance(other, str) else other.dataset
-            if name in datasets:
-                stand_ins[original] = name
+        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
+        used = {run.stands_for: run.dataset["name"] for run in runs if run.stands_for and run.dataset}
+        stand_ins = {original: used[original] for original in self.scale.stand_ins if original in used}
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,
@@ -121,10 +125,26 @@ class Table:
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": experiment.claims,
-            "notes": [*experiment.notes, *self.scale.notes],
+            "notes": [*experiment.notes, *self.scale.notes, *self._released()],
             "figures": list(experiment.figures),
             "rows": [row.spec() for row in self.rows],
         }
+
+    def _released(self) -> list[str]:
+        """A sentence per checkpoint of the authors that rows of the table use."""
+        rows: dict[str, list[str]] = {}
+        titles: dict[str, str] = {}
+        for row in self.rows:
+            for run in [run for each in row.runs for run in each.predict.upstream()]:
+                if run.stage == "train" and "checkpoint" in run.inputs:
+                    definition = run.inputs["checkpoint"].checkpoint or {}
+                    titles[definition["name"]] = definition["title"]
+                    rows.setdefault(definition["name"], []).append(row.label)
+        return [
+            f"Weights released by the authors, not trained here: {name} ({titles[name]}), used by "
+            f"{'; '.join(dict.fromkeys(labels))}."
+            for name, labels in rows.items()
+        ]
 
     def spec(self) -> Map:
         """What the report needs to know, as plain data."""

@@ -6,30 +6,44 @@ import itertools
 import re
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
-from edgebench.plan.definitions import Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
-from edgebench.plan.merging import merge, nested
+from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
+from edgebench.plan.merging import leaves, merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
 from edgebench.plan.reading import read_yaml, validate
-from edgebench.plan.resolve import Layer, resolve
+from edgebench.plan.resolve import Layer, released_of, resolve
 from edgebench.plan.runs import EVALUATE_VERSION, Run
-from edgebench.plan.settings import Evaluate, Resources, Settings, Strict, Train, fields_by_scale, role_fields
+from edgebench.plan.settings import (
+    Evaluate,
+    OnImages,
+    Released,
+    Resources,
+    Settings,
+    Strict,
+    Train,
+    checkpoint_fields,
+    fields_by_scale,
+    role_fields,
+)
 from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""]}
-PREDICT_COLUMNS = ["seconds_per_image"]
+COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
+# The method of the train stage that makes our weights of a checkpoint, by its format.
+CONVERTED_BY = {"memo_deepspeed": "memo_released"}
+RELEASED = "released"
 
 
 class Workbench:
@@ -73,13 +87,17 @@ class Workbench:
         return self._definitions[path]  # type: ignore[return-value]
 
     def names(self, kind: str) -> list[str]:
-        """Names of all definitions of a kind: `datasets`, `experiments`, `protocols`, `recipes`, `scales`."""
+        """Names of all definitions of a kind: `checkpoints`, `datasets`, `experiments`, `protocols`, ..."""
         folder = self.root / "config" / kind
         return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
 
     def dataset(self, name: str) -> Dataset:
         """The definition of a data set."""
         return self._load(Dataset, "datasets", name)
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The definition of a released checkpoint."""
+        return self._load(Checkpoint, "checkpoints", name)
 
     def protocol(self, name: str) -> Protocol:
         """The definition of a protocol."""
@@ -157,6 +175,11 @@ class Workbench:
         for dataset in self.names("datasets"):
             if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
                 return self.fetch_run(dataset)
+        for checkpoint in self.names("checkpoints"):
+            if name.startswith(f"{checkpoint}-"):
+                for brought in self.checkpoint_runs(checkpoint):
+                    if brought.id == wanted:
+                        return brought
         # The plans made so far first: a table's runs are asked for right after the table.
         for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
             run = self.plan(scale).runs.get(wanted)
@@ -180,7 +203,8 @@ class Workbench:
             return stage
         return "|".join(
             sorted(
-                {
+                ({RELEASED} if stage == "train" else set())
+                | {
                     role
                     for name in self.names("recipes")
                     for _, recipe in self._recipe_chain(name)
@@ -194,32 +218,47 @@ class Workbench:
         """Write what the job of a run needs to know, unless it stands there already."""
         spec = run.spec()
         spec["runtime"] = self.config.runtime.model_dump(mode="json")
-        if run.stage == "fetch" and run.dataset is not None:
-            own = own_mirror or self.config.mirrors.get(run.dataset["name"])
-            spec["mirrors"] = [*([own] if own else []), *run.dataset["source"]["mirrors"]]
-            spec["accepted"] = accepted or run.dataset["gate"] == "none" or run.dataset["name"] in self.config.accept
+        fetched = run.dataset or run.checkpoint
+        if run.stage == "fetch" and fetched is not None:
+            own = own_mirror or self.config.mirrors.get(fetched["name"])
+            spec["mirrors"] = [*([own] if own else []), *fetched["source"]["mirrors"]]
+            spec["accepted"] = accepted or fetched["gate"] == "none" or fetched["name"] in self.config.accept
         write_text_if_changed(run.spec_file, pretty_json(spec))
 
     def fetch_run(self, dataset: str) -> Run:
         """The run that fetches a data set; the same for every scale."""
-        if dataset in self._fetches:
-            return self._fetches[dataset]
-        definition = self.dataset_map(dataset)
-        size = definition.get("bytes", 0) / 1e6
-        resources = Resources(cpus=4, disk_mb=size, minutes=10 + size / DOWNLOAD_MB_PER_MINUTE)
-        self._fetches[dataset] = Run(
-            stage="fetch",
-            role="fetch",
-            version=FETCH_VERSION,
+        if dataset not in self._fetches:
+            self._fetches[dataset] = _fetch_run("dataset", self.dataset_map(dataset))
+        return self._fetches[dataset]
+
+    def checkpoint_run(self, name: str) -> Run:
+        """The run that fetches a released checkpoint; the same for every scale."""
+        return _fetch_run("checkpoint", self.checkpoint(name).model_dump(mode="json", exclude_none=True))
+
+    def released_run(self, name: str) -> Run:
+        """The run that makes our weights of a released checkpoint; the same for every scale.
+
+        Raises:
+            ConfigError: there is nothing to make of a checkpoint of this format.
+        """
+        definition, fetched = self.checkpoint(name), self.checkpoint_run(name)
+        method = _converter(definition)
+        return Run(
+            stage="train",
+            role=RELEASED,
+            version=settings_class("train", method, fetched.folder).VERSION,
             scale="",
             seed=None,
-            settings={"method": "fetch", "dataset": dataset},
-            inputs={},
-            words=(dataset,),
-            dataset=definition,
-            resources=resources.model_dump(),
+            settings={"method": method, "preset": definition.preset},
+            inputs={"checkpoint": fetched},
+            words=(name,),
+            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"] / 2).model_dump(),
         )
-        return self._fetches[dataset]
+
+    def checkpoint_runs(self, name: str) -> list[Run]:
+        """The run that fetches a checkpoint and, where there is one, the run that converts it."""
+        converted = [self.released_run(name)] if self.checkpoint(name).format in CONVERTED_BY else []
+        return [self.checkpoint_run(name), *converted]
 
     def _table(self, name: str, scale_name: str, scale: Scale) -> Table:
         experiment = self.experiment(name)
@@ -245,7 +284,9 @@ class Workbench:
             raise ConfigError(f"{where}: {error}") from None
         if experiment.printed_only:
             rows = _printed_only(printed, rows) + rows
-        return Table(name, scale_name, scale, experiment, rows, self.config.set)
+        changes = [_without_own(self.config.set, row) for row in _all_rows(experiment, where)]
+        overrides = {key: value for key, value in self.config.set.items() if any(key in each for each in changes)}
+        return Table(name, scale_name, scale, experiment, rows, overrides)
 
     def _printed(self, experiment: Experiment) -> list[Published]:
         if experiment.shows.table is None:
@@ -264,7 +305,13 @@ class Workbench:
         seed: int,
     ) -> SeedRuns:
         chain = self._recipe_chain(row.recipe or experiment.recipe)
-        settings = resolve(self._layers(chain, experiment, row, where, scale_name, scale))
+        layers = self._layers(chain, experiment, row, where, scale_name, scale)
+        settings = resolve(layers)
+        released = released_of(layers, settings)
+        for role, name in released.items():
+            self.check_checkpoint(f"{where}: '{role}.released'", name)
+        if self.config.checkpoints == "pull":
+            settings |= self._pulled(released, settings)
         builder = _Builder(self, settings, scale_name, scale, seed, where)
         scored = chain[-1][1].evaluates
         if scored not in settings:
@@ -272,6 +319,33 @@ class Workbench:
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
         return SeedRuns(seed, predict, evaluations)
+
+    def _pulled(self, released: dict[str, str], settings: dict[str, Settings]) -> dict[str, Settings]:
+        """Settings of the runs that a released checkpoint takes the place of."""
+        pulled: dict[str, Settings] = {}
+        for role, name in released.items():
+            definition = self.checkpoint(name)
+            # A network that a scale made smaller cannot start from the authors' weights.
+            fits = all(
+                getattr(each, "preset", None) == definition.preset
+                for other, each in settings.items()
+                if getattr(each, "start", None) == role and other not in released
+            )
+            if fits:
+                method = _converter(definition)
+                model = settings_class("train", method, f"config/checkpoints/{name}.yaml")
+                pulled[role] = model.model_validate({"stage": "train", "method": method, "checkpoint": name})
+        return pulled
+
+    def check_checkpoint(self, where: str, name: str) -> None:
+        """Check that a checkpoint of this name is defined.
+
+        Raises:
+            ConfigError: it is not; names the nearest.
+        """
+        known = self.names("checkpoints")
+        if name not in known:
+            raise ConfigError(f"{where} is '{name}', not a file below config/checkpoints.{nearest(name, known)}")
 
     def _layers(
         self,
@@ -285,7 +359,7 @@ class Workbench:
         recipes = [Layer(f"config/recipes/{name}.yaml", recipe.runs, "recipe") for name, recipe in chain]
         roles = {role for _, recipe in chain for role in recipe.runs}
         changes = {role: value for role, value in experiment.runs.items() if role in roles or row.recipe is None}
-        overrides = nested(self.config.set)
+        overrides = nested(_without_own(self.config.set, row))
         scales = [scale.recipes.get(name, {}) for name, _ in chain]
         return [
             *recipes,
@@ -321,8 +395,12 @@ class Workbench:
             scale=predict.scale,
             seed=None,
             settings=settings.model_dump(mode="json", include={"method", "dataset", "split", "limit"}),
-            inputs={"dataset": predict.inputs["dataset"], "predictions": predict},
-            words=(predict.label, protocol.columns),
+            inputs={
+                "dataset": predict.inputs["dataset"],
+                "predictions": predict,
+                **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
+            },
+            words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
             resources=settings.resources.model_dump(),
@@ -356,6 +434,40 @@ class Workbench:
                         model = settings_class(str(settings.get("stage")), str(settings["method"]), where)
                         keys.setdefault(role, set()).update(model.model_fields)
         return keys
+
+
+def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
+    name, size = definition["name"], definition.get("bytes", 0) / 1e6
+    resources = Resources(cpus=4, disk_mb=size, minutes=10 + size / DOWNLOAD_MB_PER_MINUTE)
+    return Run(
+        stage="fetch",
+        role="fetch",
+        version=FETCH_VERSION,
+        scale="",
+        seed=None,
+        settings={"method": "fetch", kind: name},
+        inputs={},
+        words=(name,),
+        dataset=definition if kind == "dataset" else None,
+        checkpoint=definition if kind == "checkpoint" else None,
+        resources=resources.model_dump(),
+    )
+
+
+def _converter(checkpoint: Checkpoint) -> str:
+    """The method of the train stage that makes our weights of a checkpoint."""
+    if checkpoint.format not in CONVERTED_BY:
+        raise ConfigError(
+            f"config/checkpoints/{checkpoint.name}.yaml: format '{checkpoint.format}' holds no trained method. Name a "
+            f"checkpoint of the format {' or '.join(CONVERTED_BY)}."
+        )
+    return CONVERTED_BY[checkpoint.format]
+
+
+def _without_own(changes: Map, row: Row) -> Map:
+    """Changes of the command line without the keys that the row sets itself: what tells rows apart stays."""
+    own = leaves(nested(row.set))
+    return {key: value for key, value in changes.items() if key.replace("!", "") not in own}
 
 
 def _typed(value: Any) -> Any:
@@ -399,11 +511,22 @@ class _Builder:
         return self._runs[role]
 
     def _make(self, role: str, settings: Settings) -> Run:
-        dataset, split = self.scale.stand_in(settings.dataset, settings.split)
-        self._check_split(role, dataset, split)
-        references = role_fields(type(settings))
-        inputs = {"dataset": self.bench.fetch_run(dataset)}
-        for name in sorted(references):
+        roles, checkpoints = role_fields(type(settings)), checkpoint_fields(type(settings))
+        for name in checkpoints:
+            if getattr(settings, name) is not None:
+                self.bench.check_checkpoint(f"{self.where}: '{role}.{name}'", getattr(settings, name))
+        if isinstance(settings, Released):
+            return self.bench.released_run(settings.checkpoint)
+        content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
+        inputs, words, stands_for = {}, [settings.method], None
+        if isinstance(settings, OnImages):
+            dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+            stands_for = settings.dataset if dataset != settings.dataset else None
+            self._check_split(role, dataset, split)
+            inputs["dataset"] = self.bench.fetch_run(dataset)
+            content |= {"dataset": dataset, "split": split}
+            words.append(dataset)
+        for name in sorted(roles):
             other = getattr(settings, name)
             if other is not None:
                 if other not in self.settings:
@@ -411,8 +534,10 @@ class _Builder:
                         f"{self.where}: '{role}.{name}' is '{other}', not a run.{nearest(other, self.settings)}"
                     )
                 inputs[name] = self.run(other)
-        content = settings.model_dump(mode="json", exclude={"stage", "resources", *references})
-        content |= {"dataset": dataset, "split": split}
+        for name in sorted(checkpoints):
+            other = getattr(settings, name)
+            if other is not None:
+                inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
         if isinstance(settings, Train) and "labels" in inputs:
@@ -420,7 +545,7 @@ class _Builder:
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
-            content["edge_tolerance"] = self.bench.dataset(dataset).edge_tolerance
+            content["edge_tolerance"] = self.bench.dataset(content["dataset"]).edge_tolerance
         return Run(
             stage=settings.stage,
             role=role,
@@ -429,8 +554,9 @@ class _Builder:
             seed=self.seed if settings.RANDOM else None,
             settings=content,
             inputs=inputs,
-            words=(settings.method, dataset, *settings.words()),
-            dataset=inputs["dataset"].dataset,
+            words=(*words, *settings.words()),
+            dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
+            stands_for=stands_for,
             resources=settings.resources.model_dump(),
         )
 
@@ -450,6 +576,11 @@ class _Builder:
             )
 
     def _check_labels(self, role: str, content: Map, labels: Run) -> None:
+        if labels.settings["method"] != "mask_edges":
+            raise ConfigError(
+                f"{self.where}: the labels of run '{role}' come from '{labels.role}' of method "
+                f"'{labels.settings['method']}'; only a run of method 'mask_edges' makes labels."
+            )
         same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
         if not all(same):
             raise ConfigError(
@@ -501,9 +632,9 @@ def _fill(template: str, values: Map, where: str) -> str:
 
 
 def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: str) -> None:
-    known = list(PREDICT_COLUMNS)
+    known = list(RECORD_COLUMNS)
     for protocol in protocols.values():
-        known += [f"{protocol.columns}_{each}".rstrip("_") for each in COLUMNS_OF[protocol.method]]
+        known += [f"{protocol.columns}_{each}".strip("_") for each in COLUMNS_OF[protocol.method]]
     for column in experiment.columns:
         if column not in known:
             raise ConfigError(f"{where}: columns: none of its protocols gives '{column}'.{nearest(column, known)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ class Bootstrap:
                     ids = [str(each) for each in file["ids"]]
                     weights = draw_weights(ids, self.resamples, self.seed)
                     columns = {name: weights @ file[name] / len(ids) for name in file.files if name != "ids"}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(
                 f"{folder}: the per-image numbers of this run cannot be read ({error}). "
                 f"Delete the folder and run snakemake again."

@@ -11,6 +11,7 @@ from edgebench.errors import ConfigError, DataError
 from edgebench.files import read_json
 
 SECONDS = "seconds_per_image"
+ADDED = "added_params_percent"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class SeedRun:
         record: Its `run.json`.
         dataset: `folder`, `layout`, `split`, `images`, `limit` of the data predicted on, or None.
         evaluations: By protocol.
+        training: `run.json` of the training whose weights were used, or None.
     """
 
     seed: int
@@ -80,18 +82,29 @@ class SeedRun:
     record: dict[str, Any]
     dataset: dict[str, Any] | None
     evaluations: dict[str, Evaluation]
+    training: dict[str, Any] | None = None
 
     def evaluation_of(self, column: str) -> Evaluation | None:
         """The evaluation that gives `column`."""
         return next((each for each in self.evaluations.values() if column in each.columns), None)
 
     def value(self, column: str) -> float | None:
-        """The number of `column`; seconds per image come from the predict run's record."""
+        """The number of `column`; seconds and added parameters come from the records of prediction and training."""
+        if column == ADDED:
+            return self._added()
         if column == SECONDS:
             seconds = self.record.get(SECONDS)
             return None if seconds is None else float(seconds)
         evaluation = self.evaluation_of(column)
         return None if evaluation is None else evaluation.columns[column]
+
+    def _added(self) -> float | None:
+        """Trained adapters in percent of the network's own parameters; None without adapters."""
+        training = self.training or {}
+        if not training.get("settings", {}).get("lora_rank") or "parameters" not in training:
+            return None
+        trained = training["trained_parameters"]
+        return float(100 * trained / (training["parameters"] - trained))
 
     def n_images(self, column: str) -> int | None:
         """Number of images behind `column`."""
@@ -208,7 +221,9 @@ def _seed_run(run: Mapping[str, Any], row: str, spec: TableSpec, root: Path) -> 
     dataset = run.get("dataset")
     if dataset:
         dataset = {**dataset, "folder": root / dataset["folder"]}
-    return SeedRun(int(run["seed"]), root / run["predict"], record, dataset, evaluations)
+    weights = run.get("weights")
+    training = _read(root / weights, "run.json", root, needed_by) if weights else None
+    return SeedRun(int(run["seed"]), root / run["predict"], record, dataset, evaluations, training)
 
 
 def _evaluation(name: str, folder: Path, root: Path, needed_by: str) -> Evaluation:

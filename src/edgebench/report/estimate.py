@@ -51,22 +51,29 @@ class RoleCost:
 
 
 @dataclass(frozen=True)
-class DatasetTerms:
-    """A data set that the runs need."""
+class Terms:
+    """A data set or a released checkpoint that the runs need, and on which terms.
+
+    Attributes:
+        megabytes: Size of the download; None where it is not known.
+        gate: What the person must do first; empty for nothing.
+    """
 
     name: str
     title: str
     licence: str
     terms: str
     megabytes: float | None
+    gate: str
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a list of runs: by role, in the order the roles first appear, and the data sets."""
+    """Cost of a list of runs: by role, in the order the roles first appear, and what they need from elsewhere."""
 
     roles: list[RoleCost]
-    datasets: list[DatasetTerms]
+    datasets: list[Terms]
+    checkpoints: list[Terms]
 
     @property
     def gpu_hours(self) -> float:
@@ -99,7 +106,8 @@ def estimate(specs: Iterable[Spec], records: Sequence[Spec]) -> Estimate:
         by_role.setdefault(spec["role"], []).append(spec)
     return Estimate(
         roles=[_role(role, runs, finished, records) for role, runs in by_role.items()],
-        datasets=_datasets(unique.values()),
+        datasets=_terms(unique.values(), "dataset"),
+        checkpoints=_terms(unique.values(), "checkpoint"),
     )
 
 
@@ -148,7 +156,7 @@ def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
 
 def _kind(run: Spec) -> tuple[Any, ...]:
     settings = run.get("settings") or {}
-    fetched = settings.get("dataset") if run.get("stage") == "fetch" else None
+    fetched = (settings.get("dataset") or settings.get("checkpoint")) if run.get("stage") == "fetch" else None
     return run.get("stage"), run.get("role"), settings.get("method"), run.get("scale"), fetched
 
 
@@ -168,15 +176,19 @@ def _ratio(mine: float | None, theirs: float | None) -> float:
     return mine / theirs if mine and theirs else 1.0
 
 
-def _datasets(specs: Iterable[Spec]) -> list[DatasetTerms]:
-    definitions = {spec["dataset"]["name"]: spec["dataset"] for spec in specs if spec.get("dataset")}
+def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> list[Terms]:
+    definitions = {spec[kind]["name"]: spec[kind] for spec in specs if spec.get(kind)}
     return [
-        DatasetTerms(
+        Terms(
             name=name,
             title=each.get("title", name),
             licence=each.get("licence", "not stated"),
             terms=each.get("terms", "not stated"),
             megabytes=each["bytes"] / 1e6 if each.get("bytes") else None,
+            gate={
+                "accept": f"Accept these terms first: `edgebench fetch {name} --accept-terms`.",
+                "manual": f"Get the files yourself, then: `edgebench fetch {name} --accept-terms --mirror FOLDER`.",
+            }.get(each.get("gate", "none"), ""),
         )
         for name, each in definitions.items()
     ]
@@ -205,11 +217,14 @@ def render(estimated: Estimate) -> RenderableType:
         str(sum(role.done for role in estimated.roles)),
         _hours(estimated.hours), _hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
     )  # fmt: skip
-    lines: list[RenderableType] = [Text("Data sets", style="italic")]
-    for each in estimated.datasets:
-        size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ""
-        head = Text.assemble((each.name, "bold"), f": {each.title}{size}. Licence: {each.licence}.")
-        lines += [head, Padding(Text(each.terms), (0, 0, 0, 4))]
+    lines: list[RenderableType] = []
+    for title, needed in (("Data sets", estimated.datasets), ("Released checkpoints", estimated.checkpoints)):
+        if needed:
+            lines.append(Text(title, style="italic"))
+        for each in needed:
+            size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ""
+            head = Text.assemble((each.name, "bold"), f": {each.title}{size}. Licence: {each.licence}.")
+            lines += [head, Padding(Text(f"{each.terms} {each.gate}".strip()), (0, 0, 0, 4))]
     return Group(costs, *lines)
 
 

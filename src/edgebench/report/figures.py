@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import atomic_path
 from edgebench.plan.freshness import PNG_KEY
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
-from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, TableSpec, collect
+from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, collect
+from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, set_title, settings_of
 from edgebench.report.tables import column_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 # Okabe & Ito, Color universal design (2008), without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
-GRID_IMAGES = 4
+PICTURES = {"image_grid": image_grid, "guidance_strip": guidance_strip, "reveal_frames": reveal_frames}
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -45,7 +46,7 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
 
     Args:
         spec_path: The table's plan file.
-        name: `precision_recall`, `image_grid` or `quality_against_time`.
+        name: One of `edgebench.plan.tables.FIGURES`.
         base: Path of the figure without its suffix.
         root: Folder that the plan's run folders are relative to.
 
@@ -54,16 +55,17 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         DataError: a run is missing or damaged, or no row has what the figure shows.
     """
     draw = {
+        **PICTURES,
         "precision_recall": precision_recall,
-        "image_grid": image_grid,
         "quality_against_time": quality_against_time,
+        "quality_against_steps": quality_against_steps,
     }
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
     with matplotlib.rc_context(STYLE):
         collected = collect(spec_path, root)
         figure = draw[name](collected)
-        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name == "image_grid" else ("png", "svg"))]
+        paths = [Path(f"{base}.{suffix}") for suffix in (("png",) if name in PICTURES else ("png", "svg"))]
         for path in paths:
             metadata: dict[str, Any] = {"Date": None, "Creator": None}
             if path.suffix == ".png":
@@ -71,13 +73,6 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
     return paths
-
-
-def _title(figure: Figure, spec: TableSpec) -> None:
-    lines = [spec.title, textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110)]
-    if not spec.comparable:
-        lines.append("not comparable with the published numbers")
-    figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def _colour(index: int) -> str:
@@ -111,7 +106,7 @@ def precision_recall(collected: Collected) -> Figure:
         panel.set_title(textwrap.fill(_protocol_title(collected, protocol), 48))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
-    _title(figure, collected.spec)
+    set_title(figure, collected.spec)
     return figure
 
 
@@ -147,91 +142,6 @@ def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int
         axes.plot(recall, precision, "o", color=_colour(index), markersize=5, markeredgecolor="white")
 
 
-# Images ----------------------------------------------------------------------------------------------
-
-
-def choose_ids(ids: Sequence[str], count: int = GRID_IMAGES) -> list[str]:
-    """`count` of `ids`, evenly spaced, so that nobody picks the flattering ones."""
-    ordered = sorted(ids)
-    at = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
-    return [ordered[k] for k in at]
-
-
-def image_grid(collected: Collected) -> Figure:
-    """Input, mean of the annotators, and each row's map (first seed) for a few images; dark is edge.
-
-    Raises:
-        DataError: no row names its data set, or the rows have no image in common.
-    """
-    from edgebench.data.adapters import open_dataset
-
-    rows = [row for row in collected.rows if row.runs and row.runs[0].dataset]
-    if not rows:
-        raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
-    where = rows[0].runs[0].dataset or {}
-    rows = [row for row in rows if row.runs[0].dataset == where]
-    dataset = open_dataset(where["layout"], where["folder"], where["split"])
-    common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
-    if not common:
-        raise DataError(
-            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
-            f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
-        )
-    ids = choose_ids(list(common))
-    panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
-    try:
-        annotators = [1 - np.mean(np.stack(dataset.boundaries(each)), axis=0) for each in ids]
-        panels.append(("Annotators", annotators))
-    except DataError:
-        pass  # a folder of one's own images has no annotators, and the maps are still worth seeing
-    panels += [(row.label, [1 - _read_map(row, each) for each in ids]) for row in rows]
-    return draw_grid(panels, ids, collected.spec)
-
-
-def _map_ids(row: Row) -> set[str]:
-    return {path.stem for path in (row.runs[0].predict / "maps").glob("*.png")}
-
-
-def _read_map(row: Row, image: str) -> Floats:
-    from PIL import Image
-
-    path = row.runs[0].predict / "maps" / f"{image}.png"
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("L"), dtype=np.float64) / 255
-    except OSError as error:
-        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
-
-
-def draw_grid(panels: Sequence[tuple[str, Sequence[NDArray[Any]]]], ids: Sequence[str], spec: TableSpec) -> Figure:
-    """A grid of images: methods side by side, or below one another when there are many.
-
-    Args:
-        panels: Title and one image per id: uint8 (H, W, 3), or float (H, W) in [0, 1] shown as grey.
-        ids: Names of the images.
-        spec: The table's plan, for the title.
-    """
-    across = len(panels) <= 8
-    rows, columns = (len(ids), len(panels)) if across else (len(panels), len(ids))
-    height, width = np.mean([image.shape[:2] for image in panels[0][1]], axis=0)
-    side = 1.7
-    figure = Figure(figsize=(side * columns + 0.9, side * height / width * rows + 0.9), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for p, (title, images) in enumerate(panels):
-        for k, (name, image) in enumerate(zip(ids, images, strict=True)):
-            axes = grid[k, p] if across else grid[p, k]
-            axes.imshow(image, cmap="gray", vmin=0, vmax=1 if image.dtype != np.uint8 else 255)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(visible=True, linewidth=0.4, color="0.7")
-            top, left = (title, name) if across else (name, title)
-            if (k if across else p) == 0:
-                axes.set_title(textwrap.fill(top, 18), fontsize=8)
-            if (p if across else k) == 0:
-                axes.set_ylabel(textwrap.fill(left, 16), fontsize=8, rotation=0, ha="right", va="center")
-    _title(figure, spec)
-    return figure
-
-
 # Quality against time --------------------------------------------------------------------------------
 
 
@@ -244,9 +154,7 @@ def quality_against_time(collected: Collected) -> Figure:
     Raises:
         DataError: no row has a time and one of the two.
     """
-    measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
-    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
-    columns = [column for column in ("ac", *f[:1]) if column in measured]
+    columns = _quality_columns(collected)
     rows = [row for row in collected.rows if row.values(SECONDS)]
     if not rows or not columns:
         raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
@@ -268,8 +176,15 @@ def quality_against_time(collected: Collected) -> Figure:
         panel.set_axisbelow(True)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
-    _title(figure, collected.spec)
+    set_title(figure, collected.spec)
     return figure
+
+
+def _quality_columns(collected: Collected) -> list[str]:
+    """`ac`, and CEval ODS or else the first ODS, as far as they were measured."""
+    measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
+    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
+    return [column for column in ("ac", *f[:1]) if column in measured]
 
 
 def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) -> None:
@@ -280,3 +195,78 @@ def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) 
         axes.plot([seconds, seconds], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
     marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
     axes.plot(seconds, value, marker, color=colour, markersize=6, label=row.label, linestyle="none")
+
+
+# Quality against the number of steps -----------------------------------------------------------------
+
+
+def quality_against_steps(collected: Collected) -> Figure:
+    """Crispness and F against the number of reveal steps, one line per order, with 95 % bootstrap intervals.
+
+    Raises:
+        DataError: no row was revealed in steps and scored.
+    """
+    columns = _quality_columns(collected)
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    rows = [row for row in collected.rows if row.runs and "reveal" in settings_of(row)]
+    several = len({settings_of(row)["guidance"] for row in rows}) > 1
+    for row in rows:
+        settings = settings_of(row)
+        label = f"{settings['reveal']}, guidance {settings['guidance']:g}" if several else settings["reveal"]
+        lines.setdefault(label, []).append((_rounds(row), row))
+    if not lines or not columns:
+        raise DataError(f"table '{collected.spec.table}': no row was revealed in steps and scored.")
+    bootstrap = Bootstrap()
+    figure = Figure(figsize=(3.9 * len(columns) + 2.2, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    places = sorted({place for points in lines.values() for place, _ in points})
+    for panel, column in zip(panels, columns, strict=True):
+        for index, (label, points) in enumerate(lines.items()):
+            _steps_line(panel, sorted(points, key=lambda each: each[0]), column, label, index, bootstrap)
+        panel.set(xscale="log", xlabel="Reveal steps", title=column_title(column))
+        panel.margins(x=0.1)
+        panel.xaxis.set_major_locator(FixedLocator(_apart(places)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:.3g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.grid(color="0.92", linewidth=0.7)
+        panel.set_axisbelow(True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", title="Order", alignment="left")
+    set_title(figure, collected.spec)
+    return figure
+
+
+def _rounds(row: Row) -> float:
+    """Rounds that a reveal took, on average over seeds and images; the steps allowed where none were counted."""
+    counted = [run.record.get("rounds") or run.record["settings"]["steps"] for run in row.distinct_runs]
+    unknown = next((each for each in counted if isinstance(each, str)), None)
+    if unknown:
+        raise DataError(
+            f"{row.runs[0].predict / 'run.json'}: does not say how many rounds `steps: {unknown}` took. "
+            f"Delete the run's folder and run snakemake again."
+        )
+    return float(np.mean(counted))
+
+
+def _apart(places: Sequence[float], factor: float = 1.25) -> list[float]:
+    """Those of ascending `places` whose labels do not run into the one before on a logarithmic axis."""
+    kept: list[float] = []
+    for place in places:
+        if not kept or place >= factor * kept[-1]:
+            kept.append(place)
+    return kept
+
+
+def _steps_line(
+    axes: Axes, points: Sequence[tuple[float, Row]], column: str, label: str, index: int, bootstrap: Bootstrap
+) -> None:
+    points = [(place, row) for place, row in points if row.values(column)]
+    colour, marker = _colour(index), MARKERS[index % len(MARKERS)]
+    values = [float(np.mean(row.values(column))) for _, row in points]
+    axes.plot([place for place, _ in points], values, color=colour, marker=marker, linewidth=1.5, label=label)
+    for (place, row), value in zip(points, values, strict=True):
+        resampled = bootstrap.row(row, column)
+        if resampled:
+            axes.plot([place, place], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
+        if settings_of(row)["steps"] == "full":
+            axes.plot(place, value, "o", color=colour, markersize=11, markerfacecolor="none", linestyle="none")

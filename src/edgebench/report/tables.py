@@ -10,7 +10,7 @@ import numpy as np
 
 from edgebench.report.bootstrap import RESAMPLES, Bootstrap, interval
 from edgebench.report.claims import Checked, check_claims
-from edgebench.report.collect import SECONDS, Collected, Row, TableSpec, collect
+from edgebench.report.collect import ADDED, SECONDS, Collected, Row, TableSpec, collect
 
 Verdict = Literal["match", "differs", "incomplete", ""]
 
@@ -172,13 +172,14 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
 # Words that every format prints ----------------------------------------------------------------------
 
 _PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
-_ACRONYMS = {"seval": "SEval", "ceval": "CEval"}
+_TITLES = {SECONDS: "Seconds per image", ADDED: "Added parameters (%)"}
+_ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS"}
 
 
 def column_title(column: str) -> str:
     """`seval_ods` as `SEval ODS`."""
-    if column == SECONDS:
-        return "Seconds per image"
+    if column in _TITLES:
+        return _TITLES[column]
     words = column.split("_")
     return " ".join(_ACRONYMS.get(word, word.upper() if len(word) <= 3 else word) for word in words)
 
@@ -210,6 +211,7 @@ def facts(table: Table) -> list[tuple[str, str]]:
         ("Images", " to ".join(map(str, dict.fromkeys([images[0], images[-1]]))) if images else "none"),
         ("Seeds", ", ".join(map(str, spec.seeds))),
         ("Overrides", ", ".join(f"{key} = {value}" for key, value in spec.overrides.items()) or "none"),
+        *([("Machine", _machines(table))] if SECONDS in spec.columns else []),
         *[("Protocol", text) for text in protocols(table)],
         (
             "Numbers",
@@ -230,6 +232,13 @@ def facts(table: Table) -> list[tuple[str, str]]:
     return [*shown, *[("Note", note) for note in spec.notes]]
 
 
+def _machines(table: Table) -> str:
+    """What the rows were timed on, each machine once."""
+    machines = [run.record.get("machine") or {} for row in table.rows for run in row.runs]
+    named = [f"{each['gpu']}" if each.get("gpu") else f"{each.get('cpu')}, no GPU" for each in machines if each]
+    return "; ".join(dict.fromkeys(named)) or "not recorded"
+
+
 def _data(spec: TableSpec) -> str:
     if not spec.stand_ins:
         return "the data sets of the paper"
@@ -241,10 +250,11 @@ def protocols(table: Table) -> list[str]:
     texts = []
     for each in table.collected.evaluations():
         title = f": {each.protocol['title']}" if "title" in each.protocol else ""
-        # Crispness is measured on the map itself, so the settings of the matching say nothing about it.
-        matched = {} if each.protocol.get("method") == "crispness" else each.protocol
+        # Other methods match nothing, so the settings of the matching say nothing about them.
+        matched = each.protocol if each.protocol.get("method", "edges") == "edges" else {}
         settings = [f"{key} {_plain(matched[key])}" for key in _PROTOCOL_SETTINGS if key in matched]
-        texts.append("; ".join([f"{each.name}{title}", *settings, f"version {each.version}"]))
+        remarks = [score["note"] for score in each.scores.values() if "note" in score]
+        texts.append("; ".join([f"{each.name}{title}", *settings, *remarks, f"version {each.version}"]))
     return list(dict.fromkeys(texts))
 
 

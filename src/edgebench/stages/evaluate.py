@@ -17,13 +17,13 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
     """Score a predict run under the protocol of the plan file.
 
     Writes `scores.json` (`columns`, `scores`, `protocol`, `n_images`, `version`) and, per image,
-    `counts.npz` (boundaries) or `per_image.npz` (crispness).
+    `counts.npz` (boundaries) or `per_image.npz` (crispness, LPIPS).
 
     Raises:
         DataError: a map or an annotation is missing, damaged or of another size.
     """
     protocol = spec.content["protocol"]
-    score = {"edges": _edges, "crispness": _crispness}[protocol["method"]]
+    score = {"edges": _edges, "crispness": _crispness, "perceptual": _perceptual}[protocol["method"]]
     columns, scores, count = score(spec, protocol)
     version = EVALUATE_VERSION[protocol["method"]]
     write_json(
@@ -97,3 +97,9 @@ def _crispness(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float
         np.savez_compressed(path, **columns)
     mean = float(values.mean())
     return {name: mean}, {name: {"value": mean}}, len(dataset.ids)
+
+
+def _perceptual(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
+    from edgebench.stages.evaluate_perceptual import evaluate_perceptual
+
+    return evaluate_perceptual(spec, protocol)

@@ -3,14 +3,9 @@
 # ruff: noqa: N815 - cntR and its like are the benchmark's own names
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.edge_maps import pair_folders, read_boundaries, read_edge_map
-from edgebench.errors import ConfigError, DataError, EdgebenchError
+from edgebench.errors import ConfigError, DataError
 from edgebench.files import atomic_path, write_json
 from edgebench.metrics.edges import ImageCounts, average_crispness, count_image, dollar_nms, edge_scores
 from edgebench.plan.runs import EVALUATE_VERSION
 from edgebench.progress import track
+from edgebench.stages.processes import in_processes
 
 LARGEST_DISTANCE = 0.1  # beyond it nearly everything could be matched with everything
 
@@ -210,7 +206,11 @@ def evaluate_items(items: Iterable[EdgeItem], protocol: EdgeProtocol, jobs: int 
     if jobs < 1:
         raise ConfigError(f"jobs: at least 1 is needed, not {jobs}.")
     total = len(items) if isinstance(items, Sized) else None
-    results = _in_processes(items, protocol, jobs) if jobs > 1 else (_evaluate(item, protocol) for item in items)
+    evaluate = partial(_evaluate, protocol=protocol)
+    if jobs > 1:
+        # Compile once here: the processes then load the compiled code instead of all compiling it together.
+        evaluate(EdgeItem("", lambda: np.ones((1, 1)), lambda: [np.ones((1, 1), bool)]))
+    results = in_processes(evaluate, items, jobs) if jobs > 1 else map(evaluate, items)
     ids, counts, crispness = [], [], []
     for key, image_counts, ac in track(results, f"Evaluating ({protocol.name})", total=total):
         ids.append(key)
@@ -278,27 +278,3 @@ def _evaluate(item: EdgeItem, protocol: EdgeProtocol) -> tuple[str, ImageCounts,
     prediction = dollar_nms(raw, **asdict(protocol.nms)) if protocol.nms else raw
     counts = count_image(prediction, annotators, protocol.thresholds, protocol.max_distance, protocol.thin)
     return item.id, counts, average_crispness(raw)
-
-
-def _in_processes(
-    items: Iterable[EdgeItem], protocol: EdgeProtocol, jobs: int
-) -> Iterator[tuple[str, ImageCounts, float]]:
-    # Compile once here: the processes then load the compiled code instead of all compiling it together.
-    _evaluate(EdgeItem("", lambda: np.ones((1, 1)), lambda: [np.ones((1, 1), bool)]), protocol)
-    waiting = iter(items)
-    # Spawned, not forked: a fork inherits threads and devices of whoever calls this.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    try:
-        under_way: deque[Future[tuple[str, ImageCounts, float]]] = deque(
-            pool.submit(_evaluate, item, protocol) for item in islice(waiting, 2 * jobs)
-        )
-        while under_way:
-            yield under_way.popleft().result()
-            under_way.extend(pool.submit(_evaluate, item, protocol) for item in islice(waiting, 1))
-    except BrokenProcessPool as error:
-        raise EdgebenchError(
-            f"One of {jobs} evaluating processes was ended from outside, most often for lack of memory. Run "
-            f"the same command with fewer jobs."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)

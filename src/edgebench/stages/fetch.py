@@ -1,4 +1,4 @@
-"""Stage `fetch`: a data set's definition in, checked files in their original layout out."""
+"""Stage `fetch`: the definition of a data set or a checkpoint in, checked files in their original layout out."""
 
 from __future__ import annotations
 
@@ -6,31 +6,71 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
+from edgebench.files import read_json
+from edgebench.stages.record import RECORD
 from edgebench.stages.spec import RunSpec
 
 
 def fetch(spec: RunSpec) -> dict[str, Any]:
-    """Put the checked files of a data set into the run's folder.
+    """Put the checked files of a data set or a checkpoint into the run's folder.
 
     Raises:
         EdgebenchError: the terms are not accepted yet, or files are missing or damaged at every mirror.
     """
-    from edgebench.data.fetch import fetch as fetch_files
-    from edgebench.data.manifest import read_manifest
-
-    definition = spec.content["dataset"]
+    kind = "dataset" if spec.content["dataset"] else "checkpoint"
+    definition = spec.content[kind]
     name = definition["name"]
     if not spec.content.get("accepted", True):
         raise EdgebenchError(
-            f"config/datasets/{name}.yaml: the terms of '{definition['title']}' must be accepted first: "
+            f"config/{kind}s/{name}.yaml: the terms of '{definition['title']}' must be accepted first: "
             f"{definition['terms']} Then type `edgebench fetch {name} --accept-terms`."
         )
+    return (_dataset if kind == "dataset" else _checkpoint)(spec, definition)
+
+
+def _dataset(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
+    from edgebench.data.fetch import fetch as fetch_files
+    from edgebench.data.manifest import read_manifest
+
     manifest = read_manifest(Path(definition["manifest_file"])) if "manifest_file" in definition else None
     report = fetch_files(definition, manifest, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
     return {
-        "n_images": sum(definition["images"].values()),
+        "n_images": sum(definition["images"].values()) if report.n_images is None else report.n_images,
+        **({"n_failed": report.n_failed} if report.n_failed else {}),
         "files": report.n_files,
         "bytes": report.n_bytes,
         "origins": report.origins,
         "digest": report.digest,
     }
+
+
+def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
+    from edgebench.data.hub import fetch_checkpoint
+
+    earlier = _earlier(spec.folder)
+    if earlier and spec.content.get("mirrors", []) == definition["source"]["mirrors"]:
+        return earlier
+    fetched = fetch_checkpoint(definition, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
+    return {
+        "checkpoint": definition["name"],
+        "files": fetched.report.n_files,
+        "bytes": fetched.report.n_bytes,
+        "origins": fetched.report.origins,
+        "commit": fetched.commit,
+        "contents": [{"path": each.path, "bytes": each.size, "sha256": each.sha256} for each in fetched.files],
+    }
+
+
+def _earlier(folder: Path) -> dict[str, Any] | None:
+    """What an earlier fetch recorded, when all its files are still what they were; the hub is not asked then."""
+    from edgebench.data.checks import file_fault
+    from edgebench.data.manifest import ManifestEntry
+
+    if not (folder / RECORD).exists():
+        return None
+    record = read_json(folder / RECORD)
+    for each in record["contents"]:
+        file = folder / each["path"]
+        if not file.is_file() or file_fault(file, ManifestEntry(each["path"], each["bytes"], each["sha256"])):
+            return None
+    return {key: record[key] for key in ("checkpoint", "files", "bytes", "origins", "commit", "contents")}

@@ -1,11 +1,11 @@
-"""Opening what a run works on: its data set, and the maps of another run as labels."""
+"""Opening what a run works on: its data set, and what another run made as labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgebench.errors import DataError
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 MAPS = "maps"
+FRAMES = "frames"
+LABEL_SUFFIX = ".png"
+LABEL_LONG_SIDE = 3000
+"""Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""
 
 
 def open_input(spec: RunSpec) -> Dataset:
@@ -32,24 +36,36 @@ def map_file(folder: Path, image_id: str) -> Path:
     return folder / MAPS / f"{image_id}.png"
 
 
-@dataclass
 class LabelledBy:
-    """A data set whose annotations are the edge maps of a predict run."""
+    """A data set whose annotations are the edge maps that a run of method `mask_edges` synthesised.
 
-    dataset: Dataset
-    maps: Path
+    Args:
+        dataset: The images.
+        folder: The run's folder; its shards lie below `maps`.
 
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the images."""
-        return self.dataset.ids
+    Raises:
+        DataError: no image of the data set has a label.
+    """
+
+    def __init__(self, dataset: Dataset, folder: Path) -> None:
+        from edgebench.data.shards import Shards
+
+        self.dataset = dataset
+        self._labels = Shards(folder / MAPS, [LABEL_SUFFIX])
+        labelled = set(self._labels.names)
+        self.ids = [each for each in dataset.ids if each + LABEL_SUFFIX in labelled]
+        if not self.ids:
+            raise DataError(f"{folder}: labels none of the {len(dataset.ids)} images. Delete it, then run it again.")
 
     def image(self, image_id: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
-        return self.dataset.image(image_id)
+        """(H, W, 3) uint8 RGB, as small as the label was made."""
+        from edgebench.data.images import shrink
+
+        return shrink(self.dataset.image(image_id), LABEL_LONG_SIDE)
 
     def boundaries(self, image_id: str) -> list[np.ndarray]:
-        """One bool (H, W): where the map is at least one half."""
-        from edgebench.data.edge_maps import read_edge_map
+        """One bool (H, W): where the label has an edge of any level."""
+        from edgebench.data.edge_maps import decode_levels
 
-        return [read_edge_map(map_file(self.maps, image_id)) >= 0.5]
+        name = image_id + LABEL_SUFFIX
+        return [decode_levels(self._labels.read(name), self._labels.where(name)) > 0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import write_json
+from edgebench.files import atomic_path, write_json
 from edgebench.progress import track
-from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.inputs import FRAMES, map_file, open_input
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def predict(spec: RunSpec) -> dict[str, Any]:
     """Write the map of every image of the split; images whose map is there already are passed over.
 
-    Batches hold images of one size and are always cut the same way, so that a run that was interrupted ends
-    with the files of an undisturbed one.
+    Batches hold images of which a method takes several at a time, and are always cut the same way, so that a run
+    that was interrupted ends with the files of an undisturbed one.
 
     Raises:
         EdgebenchError: an image, the weights or brought maps are missing or damaged.
@@ -36,49 +36,62 @@ def predict(spec: RunSpec) -> dict[str, Any]:
 
     dataset = open_input(spec)
     make, note = _PREDICTORS[spec.settings["method"]](spec, dataset)
-    timing = _Timing(spec.folder / "work" / "seconds.tsv")
-    batches = list(_batches(dataset, spec.settings.get("batch", 1)))
+    timing = _PerImage(spec.folder / "work" / "seconds.tsv")
+    batches = list(_batches(dataset, spec.settings))
     todo = [batch for batch in batches if not all(map_file(spec.folder, each).exists() for each in batch)]
     for ids in track(todo, spec.content["label"], total=len(batches), done=len(batches) - len(todo)):
         images = [dataset.image(each) for each in ids]
         start = time.perf_counter()
         maps = make(images, ids)
-        timing.add(ids, time.perf_counter() - start)
+        timing.add(ids, [(time.perf_counter() - start) / len(ids)] * len(ids))
         for image_id, edges in zip(ids, maps, strict=True):
             write_map_png(map_file(spec.folder, image_id), edges)
-    seconds = timing.per_image(dataset.ids)
+    seconds, rounds = timing.read(dataset.ids), _rounds(spec).read(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.
     timed = seconds and spec.settings["method"] != "brought"  # reading files says nothing about their method
     typical = median(seconds.values()) if timed else None
-    return {"n_images": len(dataset.ids), "seconds_per_image": typical, **note}
+    counted = {"rounds": mean(rounds.values())} if rounds else {}
+    return {"n_images": len(dataset.ids), "seconds_per_image": typical, **counted, **note}
 
 
-def _batches(dataset: Dataset, size: int) -> Iterator[list[str]]:
-    by_shape: dict[tuple[int, int], list[str]] = {}
+def _batches(dataset: Dataset, settings: dict[str, Any]) -> Iterator[list[str]]:
+    """Ids of the images that MEMO's network sees at one size; other methods take one image at a time."""
+    size = settings.get("batch", 1)
+    groups: dict[tuple[int, int] | None, list[str]] = {}
     for image_id in dataset.ids:
-        by_shape.setdefault(dataset.size(image_id), []).append(image_id)
-    for ids in by_shape.values():
+        group = None
+        if settings["method"] == "memo" and size > 1:
+            from edgebench.methods.memo.tiles import padded_size
+
+            group = padded_size(*dataset.size(image_id), settings["long_side"])
+        groups.setdefault(group, []).append(image_id)
+    for ids in groups.values():
         for first in range(0, len(ids), size):
             yield ids[first : first + size]
 
 
-class _Timing:
-    """Seconds per image, appended as batches finish, so that an interrupted run keeps them."""
+class _PerImage:
+    """A number per image, appended as batches finish, so that an interrupted run keeps them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def add(self, ids: list[str], seconds: float) -> None:
+    def add(self, ids: list[str], values: list[float]) -> None:
         with self.path.open("a") as file:
-            file.writelines(f"{image_id}\t{seconds / len(ids):.6f}\n" for image_id in ids)
+            file.writelines(f"{image_id}\t{value:.6f}\n" for image_id, value in zip(ids, values, strict=True))
 
-    def per_image(self, ids: list[str]) -> dict[str, float]:
+    def read(self, ids: list[str]) -> dict[str, float]:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        # A line cut off by a kill lacks a part; its image counts without a time.
+        # A line cut off by a kill lacks a part; its image counts without a number.
         known = {parts[0]: float(parts[1]) for line in lines if len(parts := line.split("\t")) == 2 and parts[1]}
         return {image_id: known[image_id] for image_id in ids if image_id in known}
+
+
+def _rounds(spec: RunSpec) -> _PerImage:
+    """Rounds until an image was revealed, for methods that reveal."""
+    return _PerImage(spec.folder / "work" / "rounds.tsv")
 
 
 # Each of these prepares a method and returns its predictor with what the record should say.
@@ -87,6 +100,7 @@ class _Timing:
 def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     import torch
 
+    from edgebench.methods.memo.frames import RevealOrder
     from edgebench.methods.memo.predictor import Predictor as MemoPredictor
     from edgebench.methods.memo.reveal import RevealSettings
     from edgebench.methods.memo.weights import load_network
@@ -95,21 +109,55 @@ def _memo(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
     settings = spec.settings
     predictor = MemoPredictor(
         load_network(spec.input("weights") / "weights.safetensors"),
-        RevealSettings(strategy=settings["reveal"], steps=settings["steps"], compat=settings["compat"]),
+        RevealSettings(
+            strategy=settings["reveal"],
+            steps=settings["steps"],
+            compat=settings["compat"],
+            confidence_threshold=settings["confidence_threshold"],
+            schedule=settings["schedule"],
+        ),
         guidance=settings["guidance"],
-        device=_device(settings["device"]),
+        device=choose_device(settings["device"]),
         precision=settings["precision"],
         batch_size=settings["batch"],
         seed=spec.seed,
+        long_side=settings["long_side"],
+        tile=settings["tile"],
+        scales=settings["scales"],
+        dino_size=settings["dino_size"],
+        compile=settings["compile"],
     )
+    kept = set(dataset.ids[: settings["frames"]])
 
     def make(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
-        return [each.probability for each in predictor.predict(images, ids)]
+        recorder = RevealOrder() if kept & set(ids) else None
+        predictions = predictor.predict(images, ids, recorder)
+        _rounds(spec).add(ids, [each.rounds for each in predictions])
+        for image_id, each in zip(ids, predictions, strict=True):
+            if recorder is not None and image_id in kept:
+                _write_frames(spec.folder / FRAMES / f"{image_id}.npz", recorder.orders[image_id], each.probability)
+        return [each.probability for each in predictions]
 
     return make, {}
 
 
-def _device(wanted: str) -> str:
+def _write_frames(path: Path, order: np.ndarray, probability: np.ndarray) -> None:
+    """Keep a reveal: `order` (H, W) uint8, or uint16 beyond step 255, and `probability` (H, W) uint8."""
+    import numpy as np
+
+    kind = np.uint8 if order.max() <= np.iinfo(np.uint8).max else np.uint16
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary, order=order.astype(kind), probability=np.floor(255 * probability).astype(np.uint8)
+        )
+
+
+def choose_device(wanted: str) -> str:
+    """`cpu` or `cuda`, whichever `auto` means here.
+
+    Raises:
+        EdgebenchError: a GPU is wanted where there is none.
+    """
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -117,12 +165,6 @@ def _device(wanted: str) -> str:
             "device: cuda, but PyTorch sees no GPU here. Use `device: auto`; `edgebench doctor` says more."
         )
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _mask_edges(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
-    from edgebench.methods.sam.proposals import synthesise_edges
-
-    return (lambda images, ids: [synthesise_edges(image).astype(float) for image in images]), {}
 
 
 def _sobel(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]]:
@@ -181,7 +223,6 @@ def _brought(spec: RunSpec, dataset: Dataset) -> tuple[Predictor, dict[str, Any]
 
 _PREDICTORS: dict[str, Callable[[RunSpec, Dataset], tuple[Predictor, dict[str, Any]]]] = {
     "memo": _memo,
-    "mask_edges": _mask_edges,
     "sobel": _sobel,
     "canny": _canny,
     "brought": _brought,

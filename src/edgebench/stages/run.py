@@ -37,6 +37,8 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.fetch import fetch as stage
     elif spec.content["stage"] == "train":
         from edgebench.stages.train import train as stage
+    elif spec.settings["method"] == "mask_edges":
+        from edgebench.stages.synthesise import synthesise as stage
     elif spec.content["stage"] == "predict":
         from edgebench.stages.predict import predict as stage
     else:

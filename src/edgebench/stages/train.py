@@ -1,4 +1,7 @@
-"""Stage `train`: a data set and labels in, `weights.safetensors` and `log.csv` out."""
+"""Stage `train`: a data set and labels in, `weights.safetensors` and `log.csv` out.
+
+Weights that somebody else trained and released come in by the same door: they are converted, not trained.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from edgebench.errors import ConfigError
+from edgebench.files import read_json
 from edgebench.stages.inputs import LabelledBy, open_input
 from edgebench.stages.spec import RunSpec
+from edgebench.stages.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from edgebench.training.objective import Objective
@@ -16,12 +22,14 @@ LOG_ROWS = 500  # about this many rows in the log, however long the training
 
 
 def train(spec: RunSpec) -> dict[str, Any]:
-    """Train, or go on where an interrupted run stood.
+    """Train, or go on where an interrupted run stood; or convert what was trained elsewhere.
 
     Raises:
         TrainingStopped: the time limit came; a checkpoint was saved.
         EdgebenchError: data, labels or weights are missing or damaged, or the loss is no longer finite.
     """
+    if spec.settings["method"] in _CONVERTERS:
+        return _CONVERTERS[spec.settings["method"]](spec)
     import torch
 
     from edgebench.training.loop import train as run_loop
@@ -47,6 +55,7 @@ def train(spec: RunSpec) -> dict[str, Any]:
         "steps": report.steps,
         "loss": report.loss,
         "trained_parameters": report.parameters,
+        "parameters": sum(each.numel() for each in objective.model.parameters()),
         "training_seconds": report.seconds,
     }
 
@@ -64,15 +73,37 @@ def _memo(spec: RunSpec) -> Objective:
     if "labels" in spec.content["inputs"]:
         dataset = LabelledBy(dataset, spec.input("labels"))
     if "start" in spec.content["inputs"]:
-        network = load_network(spec.input("start") / "weights.safetensors")
+        network = load_network(spec.input("start") / WEIGHTS)
     else:
         network = MemoNetwork(preset(settings["preset"]))
         if network.dino is not None:
-            load_pretrained_dino(network)
+            load_pretrained_dino(network, spec.input("dino_weights"))
     known = {field.name for field in fields(ObjectiveSettings)}
     chosen = {key: value for key, value in settings.items() if key in known}
     objective: Any = MemoObjective(network, dataset, ObjectiveSettings(**chosen))
     return objective
 
 
+def _memo_released(spec: RunSpec) -> dict[str, Any]:
+    from edgebench.methods.memo.released import convert_released
+
+    folder = spec.input("checkpoint")
+    fetched = read_json(folder / "run.json")
+    (file,) = fetched["contents"]
+    notes = {"checkpoint": fetched["checkpoint"], "source_sha256": file["sha256"]}
+    released = convert_released(folder / file["path"], spec.folder / WEIGHTS, notes)
+    if released.preset != spec.settings["preset"]:
+        raise ConfigError(
+            f"config/checkpoints/{fetched['checkpoint']}.yaml: preset is '{spec.settings['preset']}', but the weights "
+            f"are those of '{released.preset}'. Correct it, or fetch the right file."
+        )
+    return {
+        "preset": released.preset,
+        "averaged_updates": released.averaged,
+        "merged_lora_rank": released.lora_rank,
+        **notes,
+    }
+
+
 _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo}
+_CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {"memo_released": _memo_released}

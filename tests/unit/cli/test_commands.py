@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from edgebench.cli.doctor import examine
+from edgebench.cli.fetch import fetch
+from edgebench.errors import ConfigError, DataError
+from edgebench.methods.memo.network import MemoNetwork
+from edgebench.methods.memo.presets import preset
+from edgebench.methods.memo.weights import load_network
+from edgebench.plan.workbench import Workbench
+from edgebench.stages.weights import find_weights
 from tests.unit.cli.helpers import maps_and_truth, run
+from tests.unit.methods.deepspeed import official_name, write_deepspeed
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], ["doctor"], ["fetch"], ["plan"], ["show"], ["evaluate", "edges"]])
+    @pytest.mark.parametrize(
+        "command", [[], ["doctor"], ["fetch"], ["plan"], ["show"], ["predict", "memo"], ["app"], ["evaluate", "edges"]]
+    )
     def test_every_command_explains_itself(self, tmp_path: Path, command: list[str]) -> None:
         output = run(tmp_path, *command, "--help")
         assert "Usage" in output
@@ -53,6 +67,12 @@ class TestPlan:
         output = run(root, "plan", "memo/main_bsds", "--scale", "paper")
         for word in ("pretrain", "GPU-hours", "declared", "disk", "bsds500", "non-commercial"):
             assert word in output
+
+    def test_released_checkpoints(self, root: Path) -> None:
+        output = run(root, "plan", "memo/main_bsds", "--scale", "paper", "--checkpoints", "pull", "--runs")
+        assert "released: memo_bsds_early-" in output
+        assert "memo_bsds_early: MEMO fine-tuned on BSDS500 from epoch 79, adapters of rank 8, 1.9 GB" in output
+        assert "'puil'" in run(root, "plan", "--checkpoints", "puil", code=2)
 
     def test_lists_runs(self, root: Path) -> None:
         assert "finetune: memo-scenes-small" in run(root, "plan", "memo", "--scale", "demo", "--runs")
@@ -96,6 +116,57 @@ class TestFetch:
         assert "1.png" in run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config), code=2)
         assert not list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
 
+    def test_a_large_folder_is_packed_without_its_bad_files(self, tmp_path: Path, root: Path) -> None:
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for number in range(3):
+            Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(photos / f"{number}.png")
+        (photos / "1.png").write_bytes(b"<html>")
+        config = repository_with_photos(tmp_path, root, layout="shards")
+        output = run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config))
+        assert "photos: 2 images checked" in output
+        assert "1 failed, see failures.jsonl" in output
+        (folder,) = tmp_path.glob("results/runs/fetch/photos-*")
+        assert sorted(path.name for path in folder.glob("*.*") if path.name[0] != ".") == [
+            "00000.tar",
+            "failures.jsonl",
+            "run.json",
+        ]
+
+    def test_a_released_checkpoint_from_a_file(
+        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Fetched, converted, and then found by its name; a file of another network is refused with its name."""
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            monkeypatch.setenv(name, "1")  # the command sets them, for its own process
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(root / "config", "repository/config")
+        definition = Path("repository/config/checkpoints/memo_laion_tiny.yaml")
+        definition.write_text(definition.read_text().replace("preset: tiny", "preset: small"))
+        torch.manual_seed(0)
+        weights = {official_name(name): value for name, value in MemoNetwork(preset("small")).state_dict().items()}
+        source = write_deepspeed(tmp_path / "mp_rank_00_model_states.pt", weights)
+        arguments: dict[str, Any] = {
+            "mirror": str(source),
+            "accept_terms": False,
+            "jobs": 1,
+            "root": Path("repository"),
+        }
+        fetch("memo_laion_tiny", **arguments)
+        output = capsys.readouterr().out
+        assert "complete and checked" in output
+        assert "converted, in results/runs/released/memo_laion_tiny-" in output
+        found = find_weights(Workbench(Path("repository")), "memo_laion_tiny")
+        content = json.loads((found.parent / "run.json").read_text())
+        assert (content["averaged_updates"], content["merged_lora_rank"]) == (9, None)
+        assert load_network(found).config == preset("small")
+
+        definition.write_text(definition.read_text().replace("preset: small", "preset: tiny"))
+        with pytest.raises(ConfigError, match="preset is 'tiny', but the weights are those of 'small'"):
+            fetch("memo_laion_tiny", **arguments | {"mirror": None})
+        with pytest.raises(DataError, match="was fetched already"):
+            fetch("memo_laion_tiny", **arguments)
+
     def test_unknown_data_set(self, root: Path) -> None:
         assert "Did you mean 'bsds500'?" in run(root, "fetch", "bsd500", code=2)
 
@@ -105,12 +176,10 @@ class TestFetch:
         assert "--accept-terms" in output
 
 
-def repository_with_photos(folder: Path, root: Path, gate: str = "none") -> Path:
-    import shutil
-
+def repository_with_photos(folder: Path, root: Path, gate: str = "none", layout: str = "folder") -> Path:
     shutil.copytree(root / "config", folder / "repository" / "config")
     (folder / "repository" / "config" / "datasets" / "photos.yaml").write_text(
-        "name: photos\ntitle: Mine\nlayout: folder\nsource: {local: true}\nimages: {train: 3}\n"
+        f"name: photos\ntitle: Mine\nlayout: {layout}\nsource: {{local: true}}\nimages: {{train: 3}}\n"
         f"licence: mine\nterms: none\ncitation: none\ngate: {gate}\n"
     )
     return folder / "repository"

@@ -62,3 +62,51 @@ def test_help_teaches():
     text = CliRunner().invoke(app, ["edges", "--help"], env={"COLUMNS": "200"}).stdout
     for word in ("ODS", "Example", "ucm2", "0.011 on NYUD", "thick lines cost precision"):
         assert word in text
+
+
+@pytest.fixture
+def mask_arguments(tmp_path):
+    pytest.importorskip("cv2")
+    for name, level in (("ours", 200), ("theirs", 255)):
+        (tmp_path / name).mkdir()
+        drawn = np.zeros((30, 40), np.uint8)
+        drawn[8:22, 8:32] = level
+        Image.fromarray(drawn).save(tmp_path / name / "a.png")
+    return ["masks", "--predictions", f"{tmp_path / 'ours'}", "--ground-truth", f"{tmp_path / 'theirs'}"]
+
+
+@pytest.mark.parametrize("protocol", ["standard", "diffdis"])
+def test_mask_scores_are_written_and_shown(mask_arguments, tmp_path, protocol):
+    output, counts = tmp_path / "out" / "scores.json", tmp_path / "counts.npz"
+    options = ["--protocol", protocol, "--output", str(output), "--counts", str(counts)]
+    options += ["--skeletons", str(tmp_path / "skeletons")]
+    result = CliRunner().invoke(app, mask_arguments + options, catch_exceptions=False)
+    assert result.exit_code == 0
+    for word in ("weighted_f", "biou", "1.0000", f"{protocol}, 1 image", "scores.json", "counts.npz"):
+        assert word in result.stdout
+    scores = json.loads(output.read_text())
+    assert scores["dataset"]["adaptive_f"] == 1
+    assert scores["per_image"]["a"]["mae"] == 0
+    assert len(list((tmp_path / "skeletons").iterdir())) == 1
+    with np.load(counts) as stored:
+        assert stored["ids"].tolist() == ["a"]
+
+
+def test_a_missing_mask_stops_the_command_unless_told_to_go_on(mask_arguments, tmp_path):
+    (tmp_path / "theirs" / "b.png").write_bytes((tmp_path / "theirs" / "a.png").read_bytes())
+    output = tmp_path / "scores.json"
+    options = [*mask_arguments, "--protocol", "standard", "--output", str(output)]
+    result = CliRunner().invoke(app, options)
+    assert isinstance(result.exception, DataError)
+    assert "no prediction for 1 image (b)" in str(result.exception)
+    assert not output.exists()
+    result = CliRunner().invoke(app, [*options, "--skip-missing"])
+    assert result.exit_code == 0
+    assert "masks without a prediction (1): b" in result.stdout
+    assert json.loads(output.read_text())["without_prediction"] == ["b"]
+
+
+def test_mask_help_teaches():
+    text = CliRunner().invoke(app, ["masks", "--help"], env={"COLUMNS": "200"}).stdout
+    for word in ("HCE", "Example", "cut at one half", "--skip-missing", "smaller"):
+        assert word in text

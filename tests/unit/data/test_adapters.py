@@ -13,12 +13,14 @@ from PIL import Image
 from scipy import io as scipy_io
 
 from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.bsds_mat import (
     read_bsds_annotations,
     read_bsds_segmentations,
     segmentation_boundaries,
     write_bsds_annotation,
 )
+from edgebench.data.adapters.folder import FolderDataset
 from edgebench.errors import DataError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
@@ -60,7 +62,7 @@ def test_bsds_ids_are_in_ascii_order(bsds):
 def test_bsds_gives_images_and_annotations(bsds):
     expected = write_annotation(bsds / "groundTruth/val/100.mat", annotators=3)
     for split in ("val", "trainval"):
-        dataset = open_dataset("bsds", bsds, split)
+        dataset = BsdsDataset(bsds, split)
         assert dataset.image_path("100") == bsds / "images/val/100.png"
         assert dataset.image("100").shape == (4, 6, 3)
         assert dataset.size("100") == (4, 6)
@@ -141,7 +143,7 @@ def test_plain_folder(tmp_path):
     for name in ("b.png", "a.JPG", "deep/er/c.webp", ".quarantine/bad.png", ".hidden.png"):
         write_image(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
-    dataset = open_dataset("folder", tmp_path, "ignored")
+    dataset = FolderDataset(tmp_path)
     assert dataset.ids == ["a", "b", "deep__er__c"]
     assert dataset.image_path("deep__er__c") == tmp_path / "deep/er/c.webp"
     assert dataset.size("a") == (4, 6)

@@ -7,9 +7,6 @@ import hashlib
 import io
 import os
 import shutil
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,9 +22,9 @@ from edgebench.data.adapters.bsds_mat import write_bsds_annotation
 from edgebench.data.fetch import fetch, part_path
 from edgebench.data.manifest import ManifestEntry, scan_folder
 from edgebench.errors import ConfigError, DataError, EdgebenchError
+from tests.unit.data.servers import PAGE, Server
 
 DEFINITION = {"name": "tiny", "layout": "bsds", "source": {"mirrors": [], "manifest": "tiny.sha256"}}
-PAGE = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 
 
 @pytest.fixture
@@ -48,85 +45,6 @@ def origin(tmp_path: Path) -> Path:
 @pytest.fixture
 def manifest(origin: Path) -> list[ManifestEntry]:
     return scan_folder(origin)
-
-
-class Server:
-    """Serves a folder badly: `mood` maps a request path (or "*") to what goes wrong with it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.mood: dict[str, str] = {}
-        self.seen: Counter[str] = Counter()
-        self.ranges: list[tuple[str, str]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                server.answer(self, folder)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler, folder: Path) -> None:
-        path = request.path.lstrip("/").replace("%20", " ")
-        self.seen[path] += 1
-        mood = self.mood.get(path, self.mood.get("*", ""))
-        first = self.seen[path] == 1
-        if path.startswith("moved/"):
-            path, mood = path.removeprefix("moved/"), ""
-        content = (folder / path).read_bytes() if (folder / path).is_file() else None
-        if content is None:
-            self.send(request, 404, b"not here")
-        elif mood == "403 page":
-            self.send(request, 403, PAGE, {"Content-Type": "text/html"})
-        elif mood == "200 page":
-            self.send(request, 200, PAGE, {"Content-Type": "text/html"})
-        elif mood == "long page":
-            self.send(request, 200, PAGE + b" " * 2 * len(content), {"Content-Type": "text/html"})
-        elif mood == "corrupt":
-            self.send(request, 200, content[:-9] + b"?" + content[-8:])
-        elif mood == "short":
-            self.send(request, 200, content[:-5])
-        elif mood == "busy once" and first:
-            self.send(request, 503, b"busy", {"Retry-After": "7"})
-        elif mood == "moved":
-            self.send(request, 302, b"", {"Location": f"/moved/{request.path.lstrip('/')}"})
-        elif mood == "cut always" or (mood in ("cut once", "cut once, no ranges", "cut once, wrong range") and first):
-            self.send(request, 200, content[: len(content) // 2], length=len(content))
-            request.close_connection = True
-        elif mood == "stalls once" and first:
-            self.send(request, 200, content[:50], length=len(content))
-            request.wfile.flush()
-            time.sleep(0.6)
-            request.close_connection = True
-        elif "Range" in request.headers and mood != "cut once, no ranges":
-            self.ranges.append((path, request.headers["Range"]))
-            start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            told = 0 if mood == "cut once, wrong range" else start
-            where = {"Content-Range": f"bytes {told}-{len(content) - 1}/{len(content)}"}
-            self.send(request, 206, content[start:], where)
-        else:
-            self.send(request, 200, content)
-
-    @staticmethod
-    def send(
-        request: BaseHTTPRequestHandler,
-        status: int,
-        body: bytes,
-        headers: dict[str, str] | None = None,
-        length: int | None = None,
-    ) -> None:
-        request.send_response(status)
-        for name, value in (headers or {}).items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(body) if length is None else length))
-        request.end_headers()
-        request.wfile.write(body)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage.feature import canny
 
 from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.bsds_mat import read_bsds_segmentations, segmentation_boundaries
 from edgebench.data.scenes import STYLES, annotate, draw_dataset, draw_scene
 from edgebench.errors import ConfigError, DataError
@@ -81,7 +82,7 @@ def test_default_canny_is_misled():
 
 def test_bsds_layout_is_read_by_its_adapter(tmp_path):
     assert draw_dataset(tmp_path, {"train": 3, "val": 1}, seed=5) == 4
-    dataset = open_dataset("bsds", tmp_path, "trainval")
+    dataset = BsdsDataset(tmp_path, "trainval")
     assert dataset.ids == ["train00000", "train00001", "train00002", "val00000"]
     for image_id in dataset.ids:
         assert dataset.image(image_id).shape == (64, 64, 3)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from edgebench.errors import ConfigError
 from edgebench.methods.memo.dino import OffsetEmbeddings, build_dino
@@ -125,6 +126,18 @@ def test_positions_without_registers_are_resampled_with_the_offset() -> None:
     expected = [[weights(y, 2) @ grid @ weights(x, 3) for x in range(3)] for y in range(2)]
     np.testing.assert_allclose(positions[0, 1:, 0].numpy().reshape(2, 3), expected, atol=1e-5)
     assert torch.equal(same, model.embeddings.position_embeddings)
+
+
+def test_positions_with_registers_are_resampled_to_the_size_with_smoothing() -> None:
+    model = build_dino(DinoConfig(2, 1, 1, registers=4))
+    with torch.no_grad():
+        model.embeddings.position_embeddings.copy_(torch.randn_like(model.embeddings.position_embeddings))
+        positions = model.embeddings.interpolate_pos_encoding(torch.zeros(1, 7, 2), 28, 42)
+    grid = model.embeddings.position_embeddings[:, 1:].detach().view(1, 37, 37, 2).permute(0, 3, 1, 2)
+    resampled = functional.interpolate(grid, size=(2, 3), mode="bicubic", antialias=True)
+    torch.testing.assert_close(positions[0, 1:], resampled.flatten(2)[0].T)
+    plain = functional.interpolate(grid, size=(2, 3), mode="bicubic")
+    assert (plain - resampled).abs().max() > 0.1
 
 
 def test_configurations_survive_json_and_wrong_ones_are_named() -> None:

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.methods.memo.loss import masked_cross_entropy, paper_loss, region_weights, released_loss
-from edgebench.methods.memo.masking import RATIOS, bernoulli_mask, drop_images, mask_tokens, with_full_share
+from edgebench.methods.memo.masking import (
+    RATIOS,
+    bernoulli_mask,
+    drop_images,
+    focal_mask,
+    mask_tokens,
+    with_full_share,
+)
 from edgebench.methods.memo.network import MASK, MemoNetwork
 from edgebench.methods.memo.objective import Objective, ObjectiveSettings
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
@@ -38,9 +45,9 @@ class Drawn:
 
     def image(self, image_id: str) -> np.ndarray:
         edge = self.boundaries(image_id)[0]
-        return np.stack([edge * 255, np.zeros_like(edge), np.arange(edge.size).reshape(edge.shape) % 256], -1).astype(
-            np.uint8
-        )
+        return np.stack(
+            [edge * 255, np.zeros_like(edge), 100 + np.arange(edge.size).reshape(edge.shape) % 156], -1
+        ).astype(np.uint8)
 
 
 def objective(*sizes: tuple[int, int], config: NetworkConfig = SMALL, **settings: Any) -> Objective:
@@ -48,8 +55,18 @@ def objective(*sizes: tuple[int, int], config: NetworkConfig = SMALL, **settings
     return Objective(MemoNetwork(config), Drawn(*sizes), ObjectiveSettings(**{"crop": 16, **settings}))
 
 
-def test_image_and_labels_move_together() -> None:
-    made = objective((40, 30), (20, 50))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"crop_rule": "uniform", "rotate": "none"},
+        {"rotate": "batch", "vertical_flip": False},
+        {"crest_labels": True},
+    ],
+    ids=str,
+)
+def test_image_and_labels_move_together(settings: dict[str, Any]) -> None:
+    made = objective((80, 60), (60, 90), **settings)
     seen = set()
     for seed in range(20):
         sample = made.sample(seed % 2, np.random.default_rng(seed))
@@ -61,6 +78,36 @@ def test_image_and_labels_move_together() -> None:
     assert len(seen) == 20
 
 
+def test_crops_turn_one_by_one_or_the_whole_batch_together() -> None:
+    def turned(rotate: str, seed: int) -> list[int]:
+        """Quarter turns of each sample of a batch, found by the gradient of the third channel."""
+        made = objective((48, 48), rotate=rotate, vertical_flip=False, crop_rule="uniform")
+        made.dataset.image = lambda _: np.tile(np.arange(48, dtype=np.uint8)[:, None, None], (1, 48, 3))  # type: ignore[method-assign]
+        batch = made.collate([made.sample(0, np.random.default_rng([seed, number])) for number in range(8)])
+        down = batch["image"][:, 2, 5, 0].int() - batch["image"][:, 2, 0, 0].int()
+        across = batch["image"][:, 2, 0, 5].int() - batch["image"][:, 2, 0, 0].int()
+        return [int(np.sign(x)) if x else 9 * int(np.sign(y)) for x, y in zip(across, down, strict=True)]
+
+    assert {turn for seed in range(4) for turn in turned("none", seed)} == {9}
+    alone = [turned("sample", seed) for seed in range(4)]
+    assert all(len(set(batch)) == 2 for batch in alone)
+    assert {turn for batch in alone for turn in batch} == {9, -1}  # clockwise: what was above is right
+    together = [turned("batch", seed) for seed in range(8)]
+    assert {frozenset(batch) for batch in together} == {frozenset({9}), frozenset({1, -1})}
+
+
+def test_labels_are_the_crest_of_the_grey_annotation() -> None:
+    made = objective((48, 48), crest_labels=True, vertical_flip=False, rotate="none")
+    grey = np.zeros((48, 48), np.uint8)
+    grey[:, 22:27] = [60, 160, 250, 160, 60]
+    made.dataset.annotation = lambda _: grey  # type: ignore[attr-defined]
+    edge = made.sample(0, np.random.default_rng(0))["edge"]
+    assert edge.any(0).sum() == 1
+    assert edge.all(0).sum() == 1
+    # Without the setting the annotators' own boundaries count, and a data set without shades keeps them.
+    assert objective((48, 48)).sample(0, np.random.default_rng(0))["edge"].sum() > 16
+
+
 def test_a_sample_is_a_function_of_index_and_generator() -> None:
     first, second = objective((40, 30)), objective((40, 30))
     first.sample(0, np.random.default_rng(9))  # fills the cache of one of them
@@ -69,10 +116,10 @@ def test_a_sample_is_a_function_of_index_and_generator() -> None:
 
 
 def test_one_annotator_is_drawn() -> None:
-    made = objective((16, 16), annotators="random", vertical_flip=False, rotate=False)
+    made = objective((16, 16), annotators="random", vertical_flip=False, rotate="none")
     edges = {made.sample(0, np.random.default_rng(seed))["edge"].numpy().tobytes() for seed in range(16)}
     assert len(edges) == 4  # two annotators, mirrored or not
-    union = objective((16, 16), vertical_flip=False, rotate=False)
+    union = objective((16, 16), vertical_flip=False, rotate="none")
     assert union.sample(0, np.random.default_rng(0))["edge"].sum() > max(map(sum, edges))
 
 
@@ -111,7 +158,16 @@ def test_images_that_do_not_fit_are_named() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mask_ratio": "half"}, {"loss": "dice"}, {"annotators": "all"}, {"dino": "yes"}, {"image_drop": 2}],
+    [
+        {"crop_rule": "middle"},
+        {"rotate": "always"},
+        {"mask": "stripes"},
+        {"mask_ratio": "half"},
+        {"loss": "dice"},
+        {"annotators": "all"},
+        {"dino": "yes"},
+        {"image_drop": 2},
+    ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
@@ -135,7 +191,7 @@ def ask(made: Objective, step: int, seed: int = 0, count: int = 64) -> Recorder:
 
 
 def test_masks_agree_with_ratios_and_known_pixels_with_labels() -> None:
-    made = objective((16, 16), vertical_flip=False, rotate=False, image_drop=0.25)
+    made = objective((16, 16), vertical_flip=False, rotate="none", image_drop=0.25)
     asked = ask(made, 0)
     share = (asked.tokens == MASK).float().mean((1, 2))
     torch.testing.assert_close(share, asked.ratio, atol=0.12, rtol=0)
@@ -176,10 +232,21 @@ def test_mask_tokens() -> None:
     edges = torch.tensor([[[0, 1], [1, 0]]], dtype=torch.uint8)
     masked = torch.tensor([[[True, True], [False, False]]])
     assert mask_tokens(edges, masked).tolist() == [[[2, 2], [1, 0]]]
-    assert bernoulli_mask(torch.tensor([1.0, 0.0]), 4, 4, torch.Generator()).flatten(1).float().mean(1).tolist() == [
-        1,
-        0,
-    ]
+    both = bernoulli_mask(torch.tensor([1.0, 0.0]), torch.zeros(2, 4, 4), torch.Generator())
+    assert both.flatten(1).float().mean(1).tolist() == [1, 0]
+
+
+def test_the_focal_mask_counts_exactly_and_favours_the_surroundings_of_edges() -> None:
+    edges = torch.zeros(4, 20, 20)
+    edges[:, 10] = 1  # with its neighbours 60 of 400 pixels
+    ratio = torch.tensor([0.0, 0.1234, 0.25, 1.0])
+    masked = focal_mask(ratio, edges, torch.Generator().manual_seed(0))
+    assert masked.sum((1, 2)).tolist() == [0, 49, 100, 400]
+    near = masked[2, 9:12].float().mean() / masked[2, :8].float().mean()
+    assert 2 < near < 4.5
+    alike = focal_mask(torch.full((3,), 0.5), edges[:3], torch.Generator().manual_seed(0))
+    assert alike.sum((1, 2)).tolist() == [200] * 3
+    assert not torch.equal(alike[0], alike[1])
 
 
 def test_losses_by_hand() -> None:

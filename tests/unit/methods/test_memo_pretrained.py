@@ -48,7 +48,7 @@ def test_same_features_as_transformers(tmp_path: Path, registers: int) -> None:
     torch.manual_seed(0)
     model = saved(tmp_path, registers)
     ours = network(registers)
-    load_pretrained_dino(ours, str(tmp_path))
+    load_pretrained_dino(ours, tmp_path)
     assert ours.dino is not None
     # At the size that the positions were trained for, no model resamples them.
     image = torch.rand(1, 3, 518, 518)
@@ -59,9 +59,23 @@ def test_same_features_as_transformers(tmp_path: Path, registers: int) -> None:
 def test_another_size_is_named(tmp_path: Path) -> None:
     saved(tmp_path, 4, hidden=12)
     with pytest.raises(DataError, match="24"):
-        load_pretrained_dino(network(4), str(tmp_path))
+        load_pretrained_dino(network(4), tmp_path)
+
+
+def test_a_model_without_registers_is_not_taken_for_one_with(tmp_path: Path) -> None:
+    saved(tmp_path, 0)
+    with pytest.raises(DataError, match=r"weights of another DINOv2: embeddings\.register_tokens is missing"):
+        load_pretrained_dino(network(4), tmp_path)
+
+
+def test_damaged_weights_say_what_to_type(tmp_path: Path) -> None:
+    saved(tmp_path, 4)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"holds no DINOv2 weights.*edgebench fetch dinov2"):
+        load_pretrained_dino(network(4), tmp_path)
 
 
 def test_missing_weights_say_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hf download"):
-        load_pretrained_dino(network(4), str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match="edgebench fetch dinov2_with_registers_base"):
+        load_pretrained_dino(network(4), tmp_path / "nothing")

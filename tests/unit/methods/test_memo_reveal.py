@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 def fixed(logits: Tensor) -> Any:
     """A network that always answers `logits` (B, 2, H, W)."""
-    return lambda tokens, ratio, step: logits
+    return lambda tokens, ratio, step, active: logits[active]
 
 
 def noise(batch: int = 2, height: int = 12, width: int = 16) -> Tensor:
@@ -79,7 +79,7 @@ def test_probability_is_that_of_the_revealing_step() -> None:
     settings = RevealSettings("locmax", 2)
     first: list[Tensor] = []
     revealed = reveal(
-        lambda tokens, ratio, step: answers[step],
+        lambda tokens, ratio, step, active: answers[step][active],
         (1, 12, 16),
         settings,
         on_step=lambda s, t, p: first.append(t),
@@ -94,7 +94,7 @@ def test_ratio_is_the_share_still_masked() -> None:
     ratios: list[Tensor] = []
     shares: list[Tensor] = []
 
-    def denoise(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
         ratios.append(ratio)
         shares.append((tokens == MASK).float().mean((1, 2)))
         return noise()
@@ -150,6 +150,8 @@ def test_random_follows_its_priority() -> None:
         ({"steps": 0}, "steps 0"),
         ({"compat": "numpy"}, "numpy"),
         ({"schedule": "square"}, "square"),
+        ({"steps": "some"}, "'some'.*'adaptive'"),
+        ({"confidence_threshold": 1.0}, "confidence_threshold 1.0"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
@@ -161,10 +163,63 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 def test_full_steps_of_a_schedule_are_a_hundred_rounds(strategy: Any) -> None:
     calls = []
 
-    def denoise(tokens: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
         calls.append(step)
         return noise(1)
 
     priority = torch.rand(1, 12, 16) if strategy == "random" else None
     reveal(denoise, (1, 12, 16), RevealSettings(strategy, "full"), priority=priority)
     assert len(calls) == 100
+
+
+def test_a_finished_image_is_asked_about_no_more() -> None:
+    logits = noise(3, 8, 8)
+    logits[1] = 0
+    logits[1, 0] = 5.0  # a plateau, which is the fastest
+    asked: list[list[int]] = []
+
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
+        assert len(tokens) == len(ratio) == len(active)
+        assert (tokens == MASK).flatten(1).any(1).all()
+        asked.append(active)
+        return logits[active]
+
+    revealed = reveal(denoise, (3, 8, 8), RevealSettings("locmax", "full"))
+    assert asked[0] == [0, 1, 2]
+    assert asked[-1] != [0, 1, 2]
+    assert revealed.rounds == [sum(each in step for step in asked) for each in range(3)]
+    for each in range(3):
+        alone = reveal(fixed(logits[each : each + 1]), (1, 8, 8), RevealSettings("locmax", "full"))
+        assert torch.equal(alone.edges[0], revealed.edges[each])
+        assert torch.equal(alone.probability[0], revealed.probability[each])
+        assert alone.rounds[0] == revealed.rounds[each]
+
+
+@pytest.mark.parametrize("strategy", ["locmax", "topk", "random"])
+def test_adaptive_ends_when_the_map_has_settled(strategy: Any) -> None:
+    height, width = 50, 40  # so that a pixel in a thousand is two pixels
+    flips = {0: 900, 1: 3, 2: 2, 3: 400, 4: 2, 5: 2, 6: 500, 7: 600}
+    calm = torch.randn(height * width, generator=torch.Generator().manual_seed(3)) / 100
+
+    def denoise(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
+        # Each step turns the most likely class of some pixels that are masked still.
+        for sample, own in zip(active, tokens.flatten(1), strict=True):
+            turned = flips[step] if sample == 0 else 2
+            state[sample, (own == MASK).nonzero()[:turned, 0]] *= -1
+        logits = torch.zeros(len(active), 2, height, width)
+        logits[:, 1] = state[active].view(-1, height, width)
+        return logits
+
+    state = calm.repeat(2, 1)
+    priority = torch.rand(2, height, width, generator=torch.Generator().manual_seed(4))
+    revealed = reveal(denoise, (2, height, width), RevealSettings(strategy, "adaptive"), priority=priority)
+    # The first: 3 changes, 2, 400, 2, 2: the second calm step in a row is step 5. The second: 2, 2 is step 2.
+    assert revealed.rounds == [6, 3]
+
+
+def test_adaptive_gives_what_remains_the_answer_of_its_last_step() -> None:
+    logits = noise(1, 12, 16)
+    revealed = reveal(fixed(logits), (1, 12, 16), RevealSettings("locmax", "adaptive"))
+    assert revealed.rounds == [3]
+    assert torch.equal(revealed.edges.long(), logits.argmax(1))
+    torch.testing.assert_close(revealed.probability, logits.softmax(1)[:, 1])

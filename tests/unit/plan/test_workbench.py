@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from edgebench.errors import ConfigError
+from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 
 MAIN = "config/experiments/memo/main_bsds.yaml"
@@ -44,17 +45,14 @@ def names(repository: Path, scale: str = "demo") -> dict[str, str]:
 class TestSharing:
     @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
     def test_a_pre_training_that_both_tables_need_stands_once(self, repository: Path, scale: str) -> None:
-        plan = Workbench(repository).plan(scale)
-        pretrained = [run for run in plan.runs.values() if run.role == "pretrain"]
-        assert sorted(run.settings["mask_ratio"] for run in pretrained) == ["full", "uniform"]
-        users = {
-            name
-            for name, table in plan.tables.items()
-            for predict in table.predictions
-            for run in predict.upstream()
-            if run.id == next(each.id for each in pretrained if each.settings["mask_ratio"] == "uniform")
-        }
-        assert {"memo/main_bsds", "memo/ablation_reveal_steps"} <= users
+        tables = Workbench(repository).plan(scale).tables
+        main, steps = (
+            {run.id for each in tables[name].predictions for run in each.upstream() if run.role == "pretrain"}
+            for name in ("memo/main_bsds", "memo/ablation_reveal_steps")
+        )
+        assert len(main) == 2  # MEMO and the one-shot network
+        assert len(steps) == 1
+        assert steps < main
 
     def test_the_same_prediction_in_two_tables_is_one_run(self, repository: Path) -> None:
         tables = Workbench(repository).plan("demo").tables
@@ -114,8 +112,10 @@ class TestIdentity:
     def test_a_seed_is_one_chain_and_shares_what_is_not_random(self, repository: Path) -> None:
         one, three = names(repository), ids(repository, seeds=[0, 1, 2])
         assert set(one) < three
-        runs = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo").runs
-        trained = [run.seed for run in runs.values() if run.role == "finetune"]
+        plan = Workbench(repository, {"seeds": [0, 1, 2]}).plan("demo")
+        runs = plan.runs
+        needed = {run.id: run for each in plan.tables["memo/main_bsds"].predictions for run in each.upstream()}
+        trained = [run.seed for run in needed.values() if run.role == "finetune"]
         assert sorted(filter(None, trained)) == [1, 1, 2, 2]
         assert len([run for run in runs.values() if run.settings["method"] == "sobel"]) == 1
 
@@ -221,7 +221,6 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("change", "wanted"),
         [
-            ({"predict.steps": 5}, "would be the same"),
             ({"finetune.ema_start": 10**6}, "ema_start 1000000 is not below steps"),
             ({"finetune.warm_start_steps": 10**6}, "warm_start_steps"),
             ({"finetune.crop": 50}, "multiple of 8"),
@@ -242,14 +241,21 @@ class TestMistakes:
         runs = Workbench(repository, {"set": {"finetune.device": "cuda"}}).plan("demo").runs.values()
         assert {run.settings["device"] for run in runs if run.role == "finetune"} == {"cuda"}
 
+    def test_what_tells_rows_apart_stays(self, repository: Path) -> None:
+        tables = Workbench(repository, {"set": {"predict.steps": 3}}).plan("demo").tables
+        main = {row.key: row.runs[0].predict.settings.get("steps") for row in tables["memo/main_bsds"].rows if row.runs}
+        assert (main["memo"], main["memo_full"]) == (3, "full")
+        assert tables["memo/main_bsds"].overrides == {"predict.steps": 3}
+        assert tables["memo/ablation_reveal_steps"].overrides == {}  # every row has steps of its own
+
     def test_null_takes_the_default(self, repository: Path) -> None:
         for null in (None, "null"):
             runs = Workbench(repository, {"set": {"predict.limit": null}}).plan("demo").runs.values()
             assert {run.settings["limit"] for run in runs if run.role == "predict"} == {None}
 
     def test_a_change_reaches_the_runs_that_have_the_key(self, repository: Path) -> None:
-        """`predict` is MEMO in one recipe and Sobel in another; only the former has steps."""
-        before, after = names(repository), names_of(Workbench(repository, {"set": {"predict.guidance": 3.0}}))
+        """`predict` is MEMO in one recipe and Sobel in another; only the former has borders to choose."""
+        before, after = names(repository), names_of(Workbench(repository, {"set": {"predict.compat": "native"}}))
         gone = {before[each] for each in set(before) - set(after)}
         assert any("memo-scenes-locmax10" in name for name in gone)
         assert not any("sobel" in name for name in gone)
@@ -287,3 +293,125 @@ class TestTablesOfAScale:
         change(repository, "config/scales/demo.yaml", "memo/main_bsds", "memo/main_bsd")
         with pytest.raises(ConfigError, match=r"demo.yaml.*memo/main_bsd'.*memo/main_bsds"):
             Workbench(repository).plan("demo")
+
+
+class TestCheckpoints:
+    def test_a_field_that_names_a_checkpoint_becomes_an_input(self, repository: Path) -> None:
+        pretrain = next(run for run in Workbench(repository).plan("paper").runs.values() if run.role == "pretrain")
+        fetched = pretrain.inputs["dino_weights"]
+        assert (fetched.stage, fetched.label) == ("fetch", "dinov2_with_registers_base")
+        assert "dino_weights" not in pretrain.settings
+
+    def test_every_definition_can_be_planned(self, root: Path) -> None:
+        bench = Workbench(root)
+        runs = {name: bench.checkpoint_runs(name) for name in bench.names("checkpoints")}
+        released = {name: made[1].settings["preset"] for name, made in runs.items() if len(made) == 2}
+        early_and_late = ("memo_laion_early", "memo_laion_late", "memo_bsds_early", "memo_bsds_late", "memo_biped_late")
+        assert released == {
+            **dict.fromkeys(early_and_late, "default"),
+            **dict.fromkeys(("memo_laion_tiny", "memo_biped_tiny"), "tiny"),
+        }
+        assert len({made[0].id for made in runs.values()}) == len(runs)
+
+    def test_presets_without_dino_need_none(self, repository: Path) -> None:
+        runs = Workbench(repository).plan("demo").runs.values()
+        assert not any("dino_weights" in run.inputs for run in runs)
+
+    def test_a_fetch_run_is_found_by_its_name(self, repository: Path) -> None:
+        bench = Workbench(repository)
+        run = bench.checkpoint_run("dinov2_small")
+        assert bench.find_run(run.name) == run
+
+    @pytest.mark.parametrize(
+        ("old", "new", "same"),
+        [
+            ("licence: Apache-2.0", "licence: another", True),
+            ("bytes: 88_000_000", "bytes: 88_000_001", True),
+            ("repo: facebook/dinov2-small", "repo: facebook/dinov2-small, revision: v2", False),
+            ("bytes: 88_000_000", "bytes: 88_000_000\nfiles: {model.safetensors: {sha256: abcd1234}}", False),
+        ],
+    )
+    def test_identity_is_what_the_files_hold(self, repository: Path, old: str, new: str, same: bool) -> None:
+        before = Workbench(repository).checkpoint_run("dinov2_small").id
+        change(repository, "config/checkpoints/dinov2_small.yaml", old, new)
+        assert (Workbench(repository).checkpoint_run("dinov2_small").id == before) is same
+
+    def test_unknown_checkpoint_names_the_nearest(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match=r"'pretrain.dino_weights' is 'dinov2_smal'.*'dinov2_small'"):
+            Workbench(repository, {"set": {"pretrain.dino_weights": "dinov2_smal"}}).plan("paper")
+
+    def test_dino_weights_that_are_not_needed_are_refused(self, repository: Path) -> None:
+        with pytest.raises(ConfigError, match="dino_weights must be null: starts from other weights"):
+            Workbench(repository, {"set": {"finetune.dino_weights": "dinov2_small"}}).plan("paper")
+
+
+def weights_of(bench: Workbench, scale: str, table: str, key: str) -> Run:
+    rows = bench.plan(scale).tables[table].rows
+    return next(row for row in rows if row.key == key).runs[0].predict.inputs["weights"]
+
+
+class TestPull:
+    @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
+    def test_released_weights_take_the_place_of_training(self, repository: Path, scale: str) -> None:
+        bench = Workbench(repository, {"checkpoints": "pull"})
+        run = weights_of(bench, scale, "memo/main_bsds", "memo")
+        assert (run.stage, run.role, run.label, run.scale) == ("train", "released", "memo_bsds_early", "")
+        assert [each.label for each in run.upstream()] == ["memo_bsds_early"]
+        assert bench.find_run(run.name) == run
+        assert "released" in bench.roles("train").split("|")
+
+    def test_the_table_says_so(self, repository: Path) -> None:
+        notes = Workbench(repository, {"checkpoints": "pull"}).plan("demo").tables["memo/main_bsds"].spec()["notes"]
+        said = [note for note in notes if "not trained here: memo_bsds_early" in note]
+        assert len(said) == 1
+        assert "MEMO, 10 steps; MEMO, full steps" in said[0]
+        assert "One-shot" not in said[0]
+        built = Workbench(repository).plan("demo").tables["memo/main_bsds"].spec()["notes"]
+        assert not [note for note in built if "released" in note]
+
+    def test_another_recipe_made_of_it_is_trained(self, repository: Path) -> None:
+        run = weights_of(Workbench(repository, {"checkpoints": "pull"}), "paper", "memo/main_bsds", "oneshot")
+        assert run.role == "finetune"
+        assert run.inputs["start"].role == "pretrain"
+
+    def test_a_row_that_changes_the_fine_tuning_starts_from_released_weights(self, repository: Path) -> None:
+        change(repository, MAIN, "rows:\n", "rows:\n  - {key: other, label: Other, set: {finetune.lora_rank: 4}}\n")
+        bench = Workbench(repository, {"checkpoints": "pull"})
+        run = weights_of(bench, "paper", "memo/main_bsds", "other")
+        assert (run.role, run.inputs["start"].label) == ("finetune", "memo_laion_early")
+        # A smaller network cannot start from the authors' weights.
+        assert weights_of(bench, "demo", "memo/main_bsds", "other").inputs["start"].role == "pretrain"
+
+    def test_a_change_of_what_a_run_starts_from_makes_its_checkpoint_void(self, repository: Path) -> None:
+        bench = Workbench(repository, {"checkpoints": "pull", "set": {"pretrain.steps": 64001}})
+        run = weights_of(bench, "paper", "memo/main_bsds", "memo")
+        assert (run.role, run.inputs["start"].role) == ("finetune", "pretrain")
+
+    def test_a_row_may_name_another_checkpoint(self, repository: Path) -> None:
+        row = "  - {key: late, label: Late, set: {pretrain.steps: 224000, finetune.released: memo_bsds_late}}\n"
+        change(repository, MAIN, "rows:\n", f"rows:\n{row}")
+        late = weights_of(Workbench(repository, {"checkpoints": "pull"}), "paper", "memo/main_bsds", "late")
+        assert late.label == "memo_bsds_late"
+
+    def test_naming_one_changes_no_identity_of_what_is_built(self, repository: Path) -> None:
+        before = ids(repository)
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: memo_bsds_late")
+        assert ids(repository) == before
+
+    @pytest.mark.parametrize("scale", ["demo", "mini", "paper"])
+    def test_a_row_may_be_the_released_weights_whatever_is_built(self, repository: Path, scale: str) -> None:
+        chosen = "{finetune: {stage: train, method: memo_released, checkpoint: memo_bsds_late}}"
+        change(repository, MAIN, "rows:\n", f"rows:\n  - {{key: late, label: Late, set: {chosen}}}\n")
+        run = weights_of(Workbench(repository), scale, "memo/main_bsds", "late")
+        assert run == Workbench(repository).released_run("memo_bsds_late")
+        assert weights_of(Workbench(repository), scale, "memo/main_bsds", "memo").role == "finetune"
+
+    def test_only_checkpoints_of_a_method_can_be_released_weights(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: dinov2_small")
+        with pytest.raises(ConfigError, match=r"dinov2_small.yaml: format 'transformers'"):
+            Workbench(repository, {"checkpoints": "pull"}).plan("paper")
+
+    def test_an_unknown_one_names_the_nearest(self, repository: Path) -> None:
+        change(repository, "config/recipes/memo_bsds.yaml", "released: memo_bsds_early", "released: memo_bsds_earl")
+        with pytest.raises(ConfigError, match=r"'finetune.released' is 'memo_bsds_earl'.*'memo_bsds_early'"):
+            Workbench(repository).plan("paper")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgebench.errors import ConfigError, DataError
+from edgebench.files import write_json
 from edgebench.report.collect import collect
 
 MakeTable = Callable[..., Path]
@@ -76,3 +77,29 @@ def test_runs_shared_by_seeds_count_once(make_table: MakeTable, tmp_path: Path) 
     row = collect(spec, tmp_path).row("locmax,10")
     assert [each.seed for each in row.runs] == [0, 1]
     assert [each.seed for each in row.distinct_runs] == [0]
+
+
+def test_added_parameters_are_those_of_the_training(make_table: MakeTable, tmp_path: Path) -> None:
+    spec = make_table()
+    content = json.loads(spec.read_text())
+    trainings = [
+        {"settings": {"lora_rank": 8}, "trained_parameters": 2_971_648, "parameters": 241_315_554},  # MEMO's default
+        {"settings": {"lora_rank": None}, "trained_parameters": 5, "parameters": 5},
+    ]
+    for k, training in enumerate(trainings):
+        folder = f"results/runs/finetune/{k}"
+        write_json(tmp_path / folder / "run.json", training)
+        content["rows"][k]["runs"][0]["weights"] = folder
+    change_json(spec, rows=content["rows"])
+    rows = collect(spec, tmp_path).rows
+    assert rows[0].values("added_params_percent") == [pytest.approx(1.247, abs=5e-4)]
+    assert [row.values("added_params_percent") for row in rows[1:]] == [[], [], []]
+
+
+def test_a_missing_training_names_the_command(make_table: MakeTable, tmp_path: Path) -> None:
+    spec = make_table()
+    content = json.loads(spec.read_text())
+    content["rows"][0]["runs"][0]["weights"] = "results/runs/finetune/gone"
+    change_json(spec, rows=content["rows"])
+    with pytest.raises(DataError, match=r"snakemake results/runs/finetune/gone/run\.json"):
+        collect(spec, tmp_path)

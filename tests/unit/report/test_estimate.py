@@ -116,3 +116,16 @@ def test_the_estimate_needs_nothing_heavy(root: Path) -> None:
         "print([m for m in ('numpy', 'torch', 'matplotlib', 'pandas') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_checkpoints_are_listed_with_size_terms_and_gate() -> None:
+    weights = SCENES | {"name": "weights", "title": "Released weights", "gate": "accept", "bytes": 1_900_000_000}
+    fetch = train("c", 0, stage="fetch", role="fetch", settings={}, dataset=None, checkpoint=weights)
+    found = estimate([fetch, predict("a")], [])
+    assert [each.name for each in found.checkpoints] == ["weights"]
+    assert [each.name for each in found.datasets] == ["scenes"]
+    console = Console(file=StringIO(), width=200)
+    console.print(render(found))
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "weights: Released weights, 1.9 GB. Licence: CC0." in output
+    assert "edgebench fetch weights --accept-terms" in output

@@ -13,14 +13,8 @@ from PIL import Image
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.report.collect import collect
-from edgebench.report.figures import (
-    choose_ids,
-    image_grid,
-    pooled_curve,
-    precision_recall,
-    quality_against_time,
-    write_figure,
-)
+from edgebench.report.figures import pooled_curve, precision_recall, quality_against_time, write_figure
+from edgebench.report.pictures import choose_ids, image_grid
 
 MakeTable = Callable[..., Path]
 IDS = [f"img{k:03d}" for k in range(6)]

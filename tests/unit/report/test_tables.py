@@ -114,6 +114,19 @@ def test_counts_of_other_images_than_scored_are_refused(make_table: MakeTable, t
         build_table(spec, tmp_path)
 
 
+def test_machines_and_remarks_of_scores_are_stated(make_table: MakeTable, tmp_path: Path) -> None:
+    spec = make_table()
+    for name, machine in (("locmax10", {"gpu": "H200", "cpu": "x"}), ("topk10", {"gpu": None, "cpu": "Xeon"})):
+        path = tmp_path / f"results/runs/predict/{name}-s0/run.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "machine": machine}))
+    for path in tmp_path.glob("results/runs/crispness/*/scores.json"):
+        scores = {"fid": {"value": 1.0, "note": "few images"}, "lpips": {"value": 0.5}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "scores": scores}))
+    stated = facts(build_table(spec, tmp_path))
+    assert ("Machine", "H200; Xeon, no GPU") in stated
+    assert ("Protocol", "crispness: Average crispness; few images; version 2") in stated
+
+
 def test_facts_state_what_the_numbers_rest_on(make_table: MakeTable, tmp_path: Path) -> None:
     table = build_table(make_table(seeds=(0, 1), overrides={"predict.steps": 5}), tmp_path)
     stated = facts(table)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from edgebench.data.adapters.biped import BipedDataset
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.folder import FolderDataset
+from edgebench.data.adapters.multicue import MulticueDataset
+from edgebench.data.adapters.nyud import NyudDataset
+from edgebench.data.adapters.shards import ShardDataset
+from edgebench.data.adapters.uded import UdedDataset
 from edgebench.errors import DataError, nearest
-
-LAYOUTS = ("bsds", "folder")
 
 
 class Dataset(Protocol):
     """Images by id, whatever their layout; `ids` are in ASCII order."""
 
     ids: list[str]
-
-    def image_path(self, image_id: str) -> Path:
-        """File of an image."""
 
     def image(self, image_id: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
@@ -32,19 +33,29 @@ class Dataset(Protocol):
         """One bool (H, W) per annotator; a DataError where the layout has none."""
 
 
+LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
+    "biped": BipedDataset,
+    "bsds": BsdsDataset,
+    "folder": lambda folder, split: FolderDataset(folder),  # as `shards`, without splits
+    "multicue": MulticueDataset,
+    "nyud": NyudDataset,
+    "shards": lambda folder, split: ShardDataset(folder),
+    "uded": UdedDataset,
+}
+"""How to open each layout."""
+
+
 def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:
     """Open one split of a data set; images are read only when asked for.
 
     Args:
-        layout: `bsds` or `folder`, as the data set's definition says.
+        layout: One of `LAYOUTS`, as the data set's definition says.
         folder: Where the data set lies.
-        split: Name of the split; a plain folder has none and ignores it.
+        split: Name of the split; `folder` and `shards` have none and ignore it.
 
     Raises:
         DataError: the layout is unknown, or what it needs is missing in `folder`.
     """
-    if layout == "bsds":
-        return BsdsDataset(Path(folder), split)
-    if layout == "folder":
-        return FolderDataset(Path(folder))
-    raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")
+    if layout not in LAYOUTS:
+        raise DataError(f"{folder}: unknown layout '{layout}'.{nearest(layout, LAYOUTS)}")
+    return LAYOUTS[layout](Path(folder), split)

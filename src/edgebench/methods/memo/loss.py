@@ -7,11 +7,16 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def edge_region(edges: Tensor, radius: int = 1) -> Tensor:
+    """The dilation of `edges` (B, H, W), non-zero on edges, by a (2 radius + 1)^2 square: float32 of 0 and 1."""
+    return functional.max_pool2d((edges > 0).float()[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
+
+
 def region_weights(edges: Tensor, radius: int = 1) -> Tensor:
     """Weights that give the surroundings of the edges as much say as the background.
 
-    The region R is the dilation of the edges by a (2 radius + 1)^2 square. A background pixel weighs 1,
-    one of R weighs H W / (|R| + 1e-4); all are divided by their mean. Without any edge the weights are 1.
+    A background pixel weighs 1, one of the `edge_region` R weighs H W / (|R| + 1e-4); all are divided by their
+    mean. Without any edge the weights are 1.
 
     Args:
         edges: Ground truth (B, H, W), non-zero on edges; all of it, masked or not.
@@ -20,8 +25,7 @@ def region_weights(edges: Tensor, radius: int = 1) -> Tensor:
     Returns:
         (B, H, W) float32 with mean 1 per sample. Source: the authors' code ("focal_xentropy").
     """
-    binary = (edges > 0).float()
-    region = functional.max_pool2d(binary[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0]
+    region = edge_region(edges, radius)
     size = region.sum((1, 2), keepdim=True)
     strength = region[0].numel() / (size + 1e-4)
     weights = torch.where(region > 0, strength, torch.ones_like(region))

@@ -11,9 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from edgebench.methods.memo.loss import edge_region
 from edgebench.methods.memo.network import MASK
 
 LOWEST_RATIO = 0.001
+FOCAL_WEIGHT = 4
 
 
 def uniform_ratio(count: int, generator: torch.Generator) -> Tensor:
@@ -68,10 +70,42 @@ def with_full_share(ratio: Tensor, share: float, generator: torch.Generator) -> 
     return torch.where(chosen, torch.ones_like(ratio), ratio)
 
 
-def bernoulli_mask(ratio: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Mask every pixel of sample b with probability `ratio[b]`, independently: bool (B, H, W)."""
-    drawn = torch.rand(len(ratio), height, width, generator=generator, device=generator.device)
+def bernoulli_mask(ratio: Tensor, edges: Tensor, generator: torch.Generator) -> Tensor:
+    """Mask every pixel of sample b with probability `ratio[b]`, independently: bool (B, H, W) like `edges`.
+
+    Source: the authors' code; every released configuration masks so.
+    """
+    drawn = torch.rand(edges.shape, generator=generator, device=generator.device)
     return drawn < ratio.view(-1, 1, 1)
+
+
+def focal_mask(ratio: Tensor, edges: Tensor, generator: torch.Generator) -> Tensor:
+    """Mask exactly floor(`ratio[b]` H W) pixels of sample b, those around the edges first: bool (B, H, W).
+
+    Pixels are drawn without replacement; those within one pixel of an edge weigh 4, the others 1.
+
+    Args:
+        ratio: (B,) in [0, 1], on the generator's device.
+        edges: Ground truth (B, H, W), non-zero on edges.
+        generator: Draws once for all samples of the same count, from the smallest count to the largest.
+
+    Source: the authors' code ("focal"), in no released configuration.
+    """
+    weights = 1 + (FOCAL_WEIGHT - 1) * edge_region(edges).flatten(1).to(generator.device)
+    counts = (ratio * weights.shape[1]).long()
+    masked = torch.zeros_like(weights, dtype=torch.bool)
+    for count in counts.unique():
+        rows = (counts == count).nonzero()[:, 0]
+        if count > 0:
+            drawn = torch.multinomial(weights[rows], int(count), replacement=False, generator=generator)
+            masked[rows[:, None], drawn] = True
+    return masked.view(edges.shape)
+
+
+MASKS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
+    "bernoulli": bernoulli_mask,
+    "focal": focal_mask,
+}
 
 
 def mask_tokens(edges: Tensor, masked: Tensor) -> Tensor:

@@ -11,16 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError
+from edgebench.methods.memo.augment import CROPS, turn_to
 from edgebench.methods.memo.lora import add_lora, merge_lora
 from edgebench.methods.memo.loss import LOSSES
-from edgebench.methods.memo.masking import (
-    RATIOS,
-    bernoulli_mask,
-    drop_images,
-    full_ratio,
-    mask_tokens,
-    with_full_share,
-)
+from edgebench.methods.memo.masking import MASKS, RATIOS, drop_images, full_ratio, mask_tokens, with_full_share
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.weights import weight_metadata
 
@@ -29,7 +23,11 @@ CACHE_BYTES = 256 * 1024**2
 
 
 class EdgeDataset(Protocol):
-    """Images with the boundaries that one or more annotators drew."""
+    """Images with the boundaries that one or more annotators drew.
+
+    A data set whose lines were drawn in shades of grey may also have `annotation(image_id)`, uint8 (H, W) with 255
+    on the lines, from which `crest_labels` takes its labels.
+    """
 
     ids: list[str]
 
@@ -46,10 +44,13 @@ class ObjectiveSettings:
 
     Attributes:
         crop: Side of the random square crop, or None for whole images, turned alike within a batch.
+        crop_rule: Where crops lie: "released" (away from borders and black) or "uniform"; see `augment`.
         drop_first: Cut off the first row and column first (BSDS: 481 x 321 becomes 480 x 320).
         vertical_flip: Flip upside down half of the time; left and right always change so.
-        rotate: Turn a crop by 90 degrees half of the time.
+        rotate: Turn crops by 90 degrees half of the time: every "sample" for itself, the "batch" as a whole, "none".
         annotators: One annotator drawn per sample, or the union of all.
+        crest_labels: Suppress non-maxima of every crop's annotation, as the authors do on BIPED.
+        mask: Pixels masked independently ("bernoulli"), or an exact number, around the edges first ("focal").
         mask_ratio: Distribution of the masked share; "full" is a network that answers in one pass.
         full_mask_share: Additional probability that a sample is masked completely.
         warm_start_steps: In the first steps everything is masked.
@@ -63,10 +64,13 @@ class ObjectiveSettings:
     """
 
     crop: int | None = 256
+    crop_rule: str = "released"
     drop_first: bool = False
     vertical_flip: bool = True
-    rotate: bool = True
+    rotate: Literal["none", "sample", "batch"] = "sample"
     annotators: Literal["random", "union"] = "union"
+    crest_labels: bool = False
+    mask: str = "bernoulli"
     mask_ratio: str = "uniform"
     full_mask_share: float = 0.0
     warm_start_steps: int = 0
@@ -77,6 +81,9 @@ class ObjectiveSettings:
 
     def __post_init__(self) -> None:
         for key, value, known in (
+            ("crop_rule", self.crop_rule, CROPS),
+            ("rotate", self.rotate, ("none", "sample", "batch")),
+            ("mask", self.mask, MASKS),
             ("mask_ratio", self.mask_ratio, RATIOS),
             ("loss", self.loss, LOSSES),
             ("annotators", self.annotators, ("random", "union")),
@@ -114,7 +121,8 @@ class Objective:
         self.dataset = dataset
         self.settings = settings
         self._divisor = network.divisor
-        self._cache: dict[int, tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]] = {}
+        self._turns_batches = settings.crop is None or settings.rotate == "batch"
+        self._cache: dict[int, tuple[NDArray[np.uint8], list[NDArray[Any]]]] = {}
         self._cached = 0
 
     def __len__(self) -> int:
@@ -129,8 +137,8 @@ class Objective:
         """One training sample, a function of `index` and the state of `rng` alone.
 
         Returns:
-            `image` uint8 (3, h, w) and `edge` uint8 (h, w) of 0 and 1; whole images carry `turn` uint8 (2,),
-            the coins that `collate` needs.
+            `image` uint8 (3, h, w) and `edge` uint8 (h, w) of 0 and 1; where `collate` turns the batch also
+            `turn` uint8 (2,), the coins that it needs.
 
         Raises:
             DataError: image and annotation differ in size, or a whole image does not fit the network.
@@ -138,11 +146,11 @@ class Objective:
         settings = self.settings
         image, annotators = self._load(index)
         if settings.annotators == "union":
-            edge = np.logical_or.reduce(annotators)
+            edge = np.maximum.reduce(annotators)
         else:
             edge = annotators[rng.integers(len(annotators))]
         if settings.crop is not None:
-            image, edge = _random_crop(image, edge, settings.crop, rng)
+            image, edge = CROPS[settings.crop_rule](image, edge, settings.crop, rng)
         elif image.shape[0] % self._divisor or image.shape[1] % self._divisor:
             raise DataError(
                 f"{self.dataset.ids[index]}: {image.shape[1]} x {image.shape[0]} pixels, but whole images "
@@ -152,13 +160,17 @@ class Objective:
             image, edge = image[:, ::-1], edge[:, ::-1]
         if settings.vertical_flip and rng.random() < 0.5:
             image, edge = image[::-1], edge[::-1]
-        if settings.crop is not None and settings.rotate and rng.random() < 0.5:
+        if settings.crest_labels:
+            from edgebench.metrics.edges import crest  # numba takes a second to load
+
+            edge = crest(edge / 255 if edge.dtype == np.uint8 else edge)
+        if settings.crop is not None and settings.rotate == "sample" and rng.random() < 0.5:
             image, edge = np.rot90(image, -1), np.rot90(edge, -1)
         sample = {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "edge": torch.from_numpy(np.ascontiguousarray(edge).astype(np.uint8)),
         }
-        if settings.crop is None:
+        if self._turns_batches:
             sample["turn"] = torch.from_numpy(rng.integers(0, 2, size=2, dtype=np.uint8))
         return sample
 
@@ -166,14 +178,14 @@ class Objective:
         """Stack samples to `image` uint8 (B, 3, H, W) and `edge` uint8 (B, H, W).
 
         Whole images are turned by 90 degrees, to either side, so that all are upright or all lie; the first
-        sample's coin decides which.
+        sample's coin decides which. With `rotate` "batch" the same coin turns square crops or leaves them.
 
         Raises:
             DataError: whole images differ in more than their orientation.
         """
-        if self.settings.crop is None:
+        if self._turns_batches:
             upright = bool(samples[0]["turn"][0])
-            samples = [_turned(sample, upright) for sample in samples]
+            samples = [turn_to(sample, upright) for sample in samples]
             sizes = {tuple(sample["edge"].shape) for sample in samples}
             if len(sizes) > 1:
                 raise DataError(
@@ -197,13 +209,13 @@ class Objective:
         """
         settings = self.settings
         image, edges = batch["image"].float() / 255, batch["edge"]
-        count, height, width = edges.shape
+        count = len(edges)
         if step < settings.warm_start_steps:
             ratio = full_ratio(count, generator)
         else:
             drawn = RATIOS[settings.mask_ratio](count, generator)
             ratio = with_full_share(drawn, settings.full_mask_share, generator)
-        masked = bernoulli_mask(ratio, height, width, generator).to(edges.device)
+        masked = MASKS[settings.mask](ratio, edges, generator).to(edges.device)
         ratio = ratio.to(edges.device)
         image = drop_images(image, settings.image_drop, generator)
         logits = model(mask_tokens(edges, masked), ratio, image)
@@ -219,12 +231,14 @@ class Objective:
         """What the weight file says about itself, so that `load_network` can build the network."""
         return weight_metadata(self.model.config)
 
-    def _load(self, index: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    def _load(self, index: int) -> tuple[NDArray[np.uint8], list[NDArray[Any]]]:
         """Image and annotations, kept in memory while there is room."""
         if index in self._cache:
             return self._cache[index]
         name = self.dataset.ids[index]
-        image, annotators = self.dataset.image(name), self.dataset.boundaries(name)
+        in_grey = getattr(self.dataset, "annotation", None) if self.settings.crest_labels else None
+        image = self.dataset.image(name)
+        annotators = [in_grey(name)] if in_grey else self.dataset.boundaries(name)
         for boundary in annotators:
             if boundary.shape != image.shape[:2]:
                 raise DataError(
@@ -238,25 +252,3 @@ class Objective:
             self._cache[index] = image, annotators
             self._cached += size
         return image, annotators
-
-
-def _random_crop(
-    image: NDArray[np.uint8], edge: NDArray[np.bool_], side: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A square of `side` at a uniformly drawn place; a smaller image is mirrored at its bottom and right."""
-    missing = [(0, max(side - size, 0)) for size in edge.shape]
-    if any(after for _, after in missing):
-        image = np.pad(image, [*missing, (0, 0)], mode="symmetric")
-        edge = np.pad(edge, missing, mode="symmetric")
-    top, left = (int(rng.integers(size - side + 1)) for size in edge.shape)
-    window = slice(top, top + side), slice(left, left + side)
-    return image[window], edge[window]
-
-
-def _turned(sample: dict[str, Tensor], upright: bool) -> dict[str, Tensor]:
-    """The sample turned by 90 degrees if it does not stand (or lie) as asked."""
-    height, width = sample["edge"].shape
-    if height == width or (height > width) == upright:
-        return sample
-    quarter = 1 if sample["turn"][1] else -1
-    return {key: sample[key].rot90(quarter, (-2, -1)) for key in ("image", "edge")}

@@ -1,4 +1,4 @@
-"""Names of the authors' weights and ours, by which the tests compare the two programs."""
+"""Names of the authors' weights and ours."""
 
 from __future__ import annotations
 

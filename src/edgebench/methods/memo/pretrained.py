@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors import SafetensorError
 from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from edgebench.errors import DataError
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.weights import load_strictly
 
-# By width of a token and register tokens: the encoders of the published presets.
-HUB_NAMES = {(768, 4): "facebook/dinov2-with-registers-base", (384, 0): "facebook/dinov2-small"}
 
-
-def load_pretrained_dino(network: MemoNetwork, source: str | None = None) -> None:
-    """Fill the image encoder with the weights that the DINOv2 authors published on the Hugging Face hub.
+def load_pretrained_dino(network: MemoNetwork, folder: str | Path) -> None:
+    """Fill the image encoder with the weights that the DINOv2 authors published.
 
     Args:
         network: A MEMO network with DINOv2.
-        source: Hub name or local folder; by default the one that belongs to the encoder's size.
+        folder: `config.json` and `model.safetensors` of the encoder in the format of transformers.
 
     Raises:
-        DataError: the weights can neither be downloaded nor found in the hub's local cache, or they are those
-            of a DINOv2 of another size.
+        DataError: the folder holds no such weights, or those of another DINOv2.
     """
     assert network.dino is not None
     assert network.config.dino is not None
     size = network.config.dino
-    name = source or HUB_NAMES.get((size.hidden, size.registers))
-    if name is None:
-        raise DataError(f"DINOv2 with {size.hidden} channels and {size.registers} registers: no published weights.")
-    family = Dinov2WithRegistersModel if size.registers else Dinov2Model
+    family: Any = Dinov2WithRegistersModel if size.registers else Dinov2Model
+    again = "Fetch them again: `edgebench fetch dinov2_with_registers_base` or `edgebench fetch dinov2_small`."
     try:
-        state = family.from_pretrained(name, use_safetensors=True).state_dict()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{name}: the DINOv2 weights cannot be obtained ({str(error).splitlines()[0]}). On a machine with internet "
-            f"type `hf download {name}`, and copy the hub's cache (HF_HOME) here."
-        ) from error
+        if not Path(folder, "config.json").is_file():
+            raise OSError("there is no config.json")
+        model, report = family.from_pretrained(
+            str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{folder}: holds no DINOv2 weights ({reason}). {again}") from error
+    if report["missing_keys"]:
+        raise DataError(f"{folder}: weights of another DINOv2: {min(report['missing_keys'])} is missing. {again}")
+    state = model.state_dict()
     # The authors' attention has one projection for query, key and value; transformers splits it.
     for layer in range(size.depth):
         prefix = f"encoder.layer.{layer}.attention"
@@ -46,4 +49,4 @@ def load_pretrained_dino(network: MemoNetwork, source: str | None = None) -> Non
             if all(part is not None for part in parts):
                 state[f"{prefix}.qkv.{kind}"] = torch.cat(parts)
                 state[f"{prefix}.proj.{kind}"] = state.pop(f"{prefix}.o_proj.{kind}")
-    load_strictly(network.dino.model, state, name)
+    load_strictly(network.dino.model, state, folder)

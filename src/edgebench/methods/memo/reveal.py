@@ -37,7 +37,13 @@ SCHEDULES = ("uniform", "exponential", *_REMAINING, *_REVEALED)
 
 
 FULL_ROUNDS = 100
-"""Rounds of a scheduled reveal that is asked for full steps."""
+"""Rounds of a scheduled reveal that is asked for full or adaptive steps."""
+
+SETTLED_SHARE = 0.001
+"""Adaptive steps: a map of which no larger share of pixels changed in a step has stopped changing."""
+
+SETTLED_STEPS = 2
+"""Adaptive steps: for so many steps in a row the map must have stopped changing."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class RevealSettings:
         strategy: Which pixels a step reveals.
         steps: Network rounds, of which the last reveals all that remain. "full" goes on until no masked pixel is
             left; for topk and random, which follow a schedule, it is the authors' default of 100 rounds.
+            "adaptive" (ours) is as full, but ends an image early: its whole map is what is revealed and, of masked
+            pixels, the most likely class; when in two steps in a row at most one pixel in a thousand of it
+            changed, the second of them reveals all that remain.
         compat: Where the authors' three programs differ. `official` (PyTorch): neighbours wrap around at the
             image's borders, and the pixels of a step beyond the cap, as those of `random`, are chosen by
             PyTorch's global generator. `native` (C++): no wrap, highest confidence first. `edgebench`: as
@@ -60,7 +69,7 @@ class RevealSettings:
     """
 
     strategy: Literal["locmax", "topk", "random"] = "locmax"
-    steps: int | Literal["full"] = 10
+    steps: int | Literal["full", "adaptive"] = 10
     compat: Literal["edgebench", "official", "native"] = "edgebench"
     confidence_threshold: float = 0.5
     schedule: str = "uniform"
@@ -72,12 +81,17 @@ class RevealSettings:
             raise ConfigError(f"reveal compat {self.compat!r} is unknown; choose edgebench, official or native.")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"reveal schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}.")
-        if self.steps != "full" and (not isinstance(self.steps, int) or self.steps < 1):
-            raise ConfigError(f"reveal steps {self.steps!r}: give a number from 1, or 'full'.")
+        if self.steps not in ("full", "adaptive") and (not isinstance(self.steps, int) or self.steps < 1):
+            raise ConfigError(f"reveal steps {self.steps!r}: give a number from 1, 'full' or 'adaptive'.")
+        if not 0 <= self.confidence_threshold < 1:
+            raise ConfigError(
+                f"reveal confidence_threshold {self.confidence_threshold}: give a number from 0 to below 1."
+            )
 
 
-Denoise = Callable[[Tensor, Tensor, int], Tensor]
-"""What a reveal asks for logits: tokens (B, H, W) int64, ratio (B,), step -> (B, 2, H, W)."""
+Denoise = Callable[[Tensor, Tensor, int, list[int]], Tensor]
+"""What a reveal asks for logits: tokens (A, H, W) int64, ratio (A,), step and the A samples of the batch that are
+not finished -> (A, 2, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +180,8 @@ def reveal(
     """Reveal a batch of edge maps.
 
     A sample whose threshold lets nothing through would get the same answer for ever; it is finished at once.
-    The images of a batch do not influence each other.
+    The images of a batch do not influence each other, and a finished one is asked about no more. A step waits
+    for the device at most once.
 
     Args:
         denoise: Gives the logits of a state, guidance included.
@@ -183,34 +198,85 @@ def reveal(
     pixels = height * width
     tokens = torch.full(shape, MASK, dtype=torch.int64, device=device)
     probability = torch.zeros(shape, device=device)
-    remaining = [pixels] * batch
-    rounds = [0] * batch
+    whole_map = tokens
+    remaining, rounds, settled = [pixels] * batch, [0] * batch, [0] * batch
     steps, scheduled = settings.steps, None
     if settings.strategy != "locmax":
-        scheduled = reveal_counts(pixels, FULL_ROUNDS if steps == "full" else steps, settings.schedule)
-    last = math.inf if steps == "full" else steps - 1
+        scheduled = reveal_counts(pixels, steps if isinstance(steps, int) else FULL_ROUNDS, settings.schedule)
+    last = steps - 1 if isinstance(steps, int) else math.inf
 
     step = 0
-    while any(remaining) and step <= last:
-        ratio = torch.tensor([left / pixels for left in remaining], dtype=torch.float32, device=device)
-        logits = denoise(tokens, ratio, step).float()
+    active = list(range(batch))
+    while active and step <= last:
+        rows = None if len(active) == batch else torch.tensor(active, device=device)
+        state = _taken(tokens, rows)
+        ratio = torch.tensor([remaining[each] / pixels for each in active], dtype=torch.float32, device=device)
+        logits = denoise(state, ratio, step, active).float()
         probabilities = logits.permute(0, 2, 3, 1).softmax(dim=-1)
-        masked = tokens == MASK
+        classes = probabilities.argmax(dim=-1)
+        masked = state == MASK
         confidence = probabilities.amax(dim=-1).masked_fill(~masked, -math.inf)
-        rounds = [count + (left > 0) for count, left in zip(rounds, remaining, strict=True)]
+        counting: dict[str, Tensor] = {}
         if scheduled is not None:
-            chosen = _scheduled_choice(confidence, masked, scheduled[step], settings, priority)
-            remaining = [left - scheduled[step] for left in remaining]
+            own = None if priority is None else _taken(priority, rows)
+            chosen = _scheduled_choice(confidence, masked, scheduled[step], settings, own)
         elif step == last:
-            chosen, remaining = masked, [0] * batch
+            chosen = masked
         else:
-            chosen, remaining = _locmax_choice(confidence, masked, remaining, settings)
-        tokens = torch.where(chosen, probabilities.argmax(dim=-1), tokens)
-        probability = torch.where(chosen, probabilities[..., 1], probability)
+            maxima = local_maxima(confidence, wrap=settings.compat == "official")
+            chosen = masked & maxima & (confidence > settings.confidence_threshold)
+            counting["chosen"] = chosen.sum((1, 2))
+        if steps == "adaptive":
+            before, after = _taken(whole_map, rows), torch.where(masked, classes, state)
+            counting["changed"] = (before != after).sum((1, 2))
+            whole_map = _put(whole_map, rows, after)
+        counts = dict(zip(counting, torch.stack(list(counting.values())).tolist(), strict=True)) if counting else {}
+
+        left = [remaining[each] for each in active]
+        if scheduled is not None:
+            left = [each - scheduled[step] for each in left]
+        elif step == last:
+            left = [0] * len(active)
+        else:
+            cap = int(CAP_SHARE * pixels)
+            written = [min(count, cap) for count in counts["chosen"]]
+            chosen = _capped(chosen, confidence, counts["chosen"], cap, settings)
+            # A tiny image has a cap of 0, which would hold it up for ever, like a threshold that nothing passes.
+            chosen = _with_all(chosen, masked, [not done for done in written])
+            left = [each - done if done else 0 for each, done in zip(left, written, strict=True)]
+        if steps == "adaptive":
+            for each, changed in zip(active, counts["changed"], strict=True):
+                settled[each] = settled[each] + 1 if changed <= SETTLED_SHARE * pixels else 0
+            done = [settled[each] >= SETTLED_STEPS for each in active]
+            chosen = _with_all(chosen, masked, done)
+            left = [0 if finished else each for each, finished in zip(left, done, strict=True)]
+
+        tokens = _put(tokens, rows, torch.where(chosen, classes, state))
+        probability = _put(probability, rows, torch.where(chosen, probabilities[..., 1], _taken(probability, rows)))
+        for each, after_step in zip(active, left, strict=True):
+            rounds[each], remaining[each] = step + 1, after_step
         if on_step is not None:
             on_step(step, tokens, probability)
+        active = [each for each in active if remaining[each]]
         step += 1
     return Revealed(tokens.to(torch.uint8), probability, rounds)
+
+
+def _taken(batch: Tensor, rows: Tensor | None) -> Tensor:
+    """The samples `rows` of a batch; None stands for all."""
+    return batch if rows is None else batch[rows]
+
+
+def _put(batch: Tensor, rows: Tensor | None, values: Tensor) -> Tensor:
+    """The batch with new values for the samples `rows`; None stands for all."""
+    return values if rows is None else batch.index_copy(0, rows, values)
+
+
+def _with_all(chosen: Tensor, masked: Tensor, samples: list[bool]) -> Tensor:
+    """What is chosen, and everything masked of some samples."""
+    if not any(samples):
+        return chosen
+    return chosen | (masked & torch.tensor(samples, device=masked.device).view(-1, 1, 1))
 
 
 def _scheduled_choice(
@@ -226,22 +292,10 @@ def _scheduled_choice(
     return highest(priority.masked_fill(~masked, -math.inf), count)
 
 
-def _locmax_choice(
-    confidence: Tensor, masked: Tensor, remaining: list[int], settings: RevealSettings
-) -> tuple[Tensor, list[int]]:
-    """What locmax reveals in a step, and what is masked after it; waits for the device once."""
-    cap = int(CAP_SHARE * masked[0].numel())
-    maxima = local_maxima(confidence, wrap=settings.compat == "official")
-    chosen = masked & maxima & (confidence > settings.confidence_threshold)
-    counts = chosen.sum((1, 2)).tolist()
+def _capped(candidates: Tensor, confidence: Tensor, counts: list[int], cap: int, settings: RevealSettings) -> Tensor:
+    """At most `cap` of each sample's candidates, of which there are `counts`."""
     if settings.compat == "official":
-        chosen = _drawn_globally(chosen, cap)
-    elif max(counts) > cap:
-        chosen = chosen & highest(confidence.masked_fill(~chosen, -math.inf), cap)
-    # A tiny image has a cap of 0, which would hold it up for ever, like a threshold that nothing passes.
-    written = [min(count, cap) for count in counts]
-    stalled = [left > 0 and done == 0 for left, done in zip(remaining, written, strict=True)]
-    if any(stalled):
-        chosen = chosen | (masked & torch.tensor(stalled, device=masked.device).view(-1, 1, 1))
-    left = [0 if stuck else n - done for n, done, stuck in zip(remaining, written, stalled, strict=True)]
-    return chosen, left
+        return _drawn_globally(candidates, cap)
+    if max(counts) > cap:
+        return candidates & highest(confidence.masked_fill(~candidates, -math.inf), cap)
+    return candidates

@@ -58,7 +58,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Pa
     Raises:
         DataError: they do not; the message names the file and the first that differ.
     """
-    expected = module.state_dict()
+    check_names(module.state_dict(), state, path)
+    module.load_state_dict(dict(state))
+
+
+def check_names(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Check that `state` has the names and shapes of `expected`, no more and no less.
+
+    Raises:
+        DataError: it does not; the message names the file and the first that differ.
+    """
     wrong = [f"{name} is missing" for name in expected if name not in state]
     wrong += [f"{name} is unknown" for name in state if name not in expected]
     wrong += [
@@ -72,4 +81,3 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Pa
             f"{path}: weights of another model: {'; '.join(wrong[:_SHOWN])}{more}. "
             f"Give the weights that belong to this network, or choose the preset that belongs to the file."
         )
-    module.load_state_dict(dict(state))

@@ -1,4 +1,4 @@
-"""Mask proposals without a trained model, and the edge maps that follow from them."""
+"""Mask proposals without a trained model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.segmentation import felzenszwalb
 
-from edgebench.methods.sam.edges import edges_from_masks
+from edgebench.methods.sam.masks import PackedMask, pack
 
 SCALES = (200.0, 600.0)
 BLUR = 0.8
@@ -15,7 +15,7 @@ SMALLEST_SHARE = 0.005
 LARGEST_SHARE = 0.9
 
 
-def classical_masks(image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+def classical_masks(image: NDArray[np.uint8]) -> list[PackedMask]:
     """Segments of the graph-based segmenter at two scales, as overlapping masks.
 
     A stand-in for a promptable segmenter where none is at hand. It groups by colour (CIELAB), so it
@@ -25,25 +25,16 @@ def classical_masks(image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
         image: uint8 (H, W, 3).
 
     Returns:
-        Bool (H, W) masks that cover between 0.5 % and 90 % of the image; a segment found at both scales is
+        Masks that cover between 0.5 % and 90 % of the image; a segment found at both scales is
         there once. Source of the segmenter: Felzenszwalb and Huttenlocher 2004.
     """
     pixels = image.shape[0] * image.shape[1]
     smallest = max(int(SMALLEST_SHARE * pixels), 1)
     colour = rgb2lab(image) / 100
-    masks: dict[bytes, NDArray[np.bool_]] = {}
+    masks: dict[PackedMask, None] = {}
     for scale in SCALES:
         segments = felzenszwalb(colour, scale=scale, sigma=BLUR, min_size=smallest)
         areas = np.bincount(segments.ravel())
         for number in np.nonzero((areas >= smallest) & (areas <= LARGEST_SHARE * pixels))[0]:
-            mask = segments == number
-            masks.setdefault(np.packbits(mask).tobytes(), mask)
-    return list(masks.values())
-
-
-def synthesise_edges(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Edge map (H, W) of `image` uint8 (H, W, 3) from classical mask proposals."""
-    masks = classical_masks(image)
-    if not masks:
-        return np.zeros(image.shape[:2], dtype=bool)
-    return edges_from_masks(np.stack(masks))
+            masks.setdefault(pack(segments == number))
+    return list(masks)

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from edgebench.metrics.edges.matching import Matcher
     from edgebench.metrics.edges.nms import dollar_nms, orientation, suppress, triangle_filter
     from edgebench.metrics.edges.scores import edge_scores, ods_f
+    from edgebench.metrics.edges.structured import clean_edges, crest, drop_small_components
     from edgebench.metrics.edges.thinning import thin
 
 __all__ = [
     "ImageCounts",
     "Matcher",
     "average_crispness",
+    "clean_edges",
     "count_image",
+    "crest",
     "dollar_nms",
+    "drop_small_components",
     "edge_scores",
     "ods_f",
     "orientation",
@@ -37,6 +41,7 @@ _HOMES = {
     "matching": ("Matcher",),
     "nms": ("dollar_nms", "orientation", "suppress", "triangle_filter"),
     "scores": ("edge_scores", "ods_f"),
+    "structured": ("clean_edges", "crest", "drop_small_components"),
     "thinning": ("thin",),
 }
 

@@ -1,0 +1,300 @@
+"""`edgebench predict METHOD`: edge maps of one's own photographs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebench.cli.options import Root, find_checkpoint, find_weights
+
+if TYPE_CHECKING:
+    from edgebench.stages.photos import Detector
+
+EXIT_SOME_FAILED = 1
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Reveal(StrEnum):
+    """Which pixels a round reveals."""
+
+    locmax = "locmax"
+    topk = "topk"
+    random = "random"
+
+
+class Compat(StrEnum):
+    """Which of the authors' programs to follow."""
+
+    edgebench = "edgebench"
+    official = "official"
+    native = "native"
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the network."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Generator(StrEnum):
+    """What proposes masks."""
+
+    felzenszwalb = "felzenszwalb"
+    sam2 = "sam2"
+    sam = "sam"
+
+
+class ModelPrecision(StrEnum):
+    """Arithmetic of a segmenter."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PHOTO_OR_FOLDER",
+        help="An image, or a folder of them; sub folders keep their structure.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for prediction/NAME.png (probability), binarized/NAME.png (0 or 255) and predict.json.",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Make maps again that are there already; they are passed over otherwise.")
+]
+
+
+@app.callback()
+def _predict() -> None:
+    """Edge maps of your own photographs.
+
+    Every method writes the same files: `prediction/NAME.png` with the probability of an edge (bright = edge),
+    `binarized/NAME.png` with 0 and 255, and `predict.json` with settings, weights, versions and seconds. Photographs
+    are turned as their EXIF says. A damaged one is named at the end and does not stop the others.
+
+    Exit status: 0 all is well, 1 some photographs failed, 2 nothing was begun.
+    """
+
+
+@app.command()
+def memo(
+    photos: Photos,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="A weights.safetensors file, the folder of a training run, a released checkpoint that was fetched "
+            "(`edgebench fetch memo_bsds_late`), or `demo` for what `make demo` trained.",
+            metavar="NAME_OR_FILE",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    steps: Annotated[
+        str,
+        typer.Option(
+            help="Rounds of the network; the time grows with them. 5 is fast, 10 the paper's choice, `full` goes on "
+            "until every pixel was sure (about 80), `adaptive` stops when the map no longer changes.",
+            metavar="N|full|adaptive",
+        ),
+    ] = "10",
+    guidance: Annotated[
+        float,
+        typer.Option(
+            help="How much the photograph counts against the drawing so far: higher draws more edges. Above 1 every "
+            "round costs two passes of the network."
+        ),
+    ] = 1.4,
+    reveal: Annotated[
+        Reveal,
+        typer.Option(
+            help="Which pixels a round settles: those surer than their neighbours (locmax, crisp), the surest of all "
+            "(topk), or any (random); the cost is the same."
+        ),
+    ] = Reveal.locmax,
+    frames: Annotated[
+        bool,
+        typer.Option("--frames", help="Also write the reveal as an animation, frames/NAME.gif; costs a moment."),
+    ] = False,
+    long_side: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Make photographs with a longer side smaller first, and the maps large again: half the side takes a "
+            "quarter of the time or less, and fine edges are lost. The authors' demo uses 320.",
+            show_default="as they are",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut larger photographs into overlapping tiles of this side, a multiple of 32 such as 512: bounded "
+            "memory and all the detail, but an approximation, because the network no longer sees the whole.",
+            show_default="no tiles",
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="bf16 takes half the memory and is faster on GPUs and newer processors; maps differ a bit."),
+    ] = Precision.fp32,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs of one size at a time; memory grows with it.")] = 4,
+    compat: Annotated[
+        Compat,
+        typer.Option(help="Borders and ties as in edgebench, or as in the authors' PyTorch or C++ program."),
+    ] = Compat.edgebench,
+    seed: Annotated[int, typer.Option(help="Of the random reveal.")] = 0,
+    overwrite: Overwrite = False,
+    root: Root = Path("."),
+) -> None:
+    """MEMO: crisp edges, revealed round by round, the surest pixels first.
+
+    Examples:
+        edgebench predict memo photo.jpg --weights demo -o edges --frames
+
+        edgebench predict memo holiday/ --weights memo_bsds_late -o edges --long-side 640 --device cuda
+    """
+    from edgebench.stages import photos as stage
+
+    detector = stage.memo(
+        find_weights(root, weights),
+        steps=steps,
+        reveal=reveal.value,
+        guidance=guidance,
+        compat=compat.value,
+        long_side=long_side,
+        tile=tile,
+        device=device.value,
+        precision=precision.value,
+        batch=batch,
+        seed=seed,
+        frames=frames,
+    )
+    _carry_out(detector, photos, output, overwrite, frames)
+
+
+@app.command()
+def canny(
+    photos: Photos,
+    output: Output,
+    sigma: Annotated[float, typer.Option(help="Smoothing in pixels: more of it, fewer edges of texture.")] = 1.0,
+    low: Annotated[float, typer.Option(help="Gradient from which an edge goes on, of grey values in [0, 1].")] = 0.1,
+    high: Annotated[float, typer.Option(help="Gradient from which an edge begins.")] = 0.2,
+    overwrite: Overwrite = False,
+) -> None:
+    """Canny's detector: thin lines of the grey image's gradient, in milliseconds; no probability, so 0 or 255.
+
+    Example: edgebench predict canny photo.jpg -o edges --sigma 2
+    """
+    from edgebench.stages import photos as stage
+
+    _carry_out(stage.canny(sigma=sigma, low=low, high=high), photos, output, overwrite)
+
+
+@app.command()
+def sobel(
+    photos: Photos,
+    output: Output,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Gradient from which a pixel counts as an edge in binarized/; black to white is 0.71."),
+    ] = 0.1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Sobel's gradient: a soft map with thick lines, in milliseconds.
+
+    Example: edgebench predict sobel holiday/ -o edges --threshold 0.2
+    """
+    from edgebench.stages import photos as stage
+
+    _carry_out(stage.sobel(threshold=threshold), photos, output, overwrite)
+
+
+@app.command("mask-edges")
+def mask_edges(
+    photos: Photos,
+    output: Output,
+    generator: Annotated[
+        Generator,
+        typer.Option(
+            help="What proposes the masks: a classical segmenter (seconds, no weights), or SAM 2 or SAM (a minute and "
+            "gigabytes of memory without a GPU)."
+        ),
+    ] = Generator.felzenszwalb,
+    generator_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="For sam2 and sam: a checkpoint that was fetched (`edgebench fetch sam2_hiera_large`, sam_vit_huge), "
+            "or a folder with config.json and model.safetensors.",
+            metavar="NAME_OR_FOLDER",
+            show_default="none",
+        ),
+    ] = None,
+    precision: Annotated[
+        ModelPrecision, typer.Option(help="Of sam2 and sam; fp16, as released, is faster on GPUs.")
+    ] = ModelPrecision.fp32,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    overwrite: Overwrite = False,
+    root: Root = Path("."),
+) -> None:
+    """Borders of segments, as MEMO's pre-training edges are made; no probability, so 0 or 255.
+
+    Example: edgebench predict mask-edges photo.jpg -o edges
+    """
+    from edgebench.stages import photos as stage
+
+    detector = stage.mask_edges(
+        generator=generator.value,
+        generator_weights=find_checkpoint(root, generator_weights) if generator_weights else None,
+        precision=precision.value,
+        device=device.value,
+    )
+    _carry_out(detector, photos, output, overwrite)
+
+
+def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> None:
+    """Predict, say what was made and where it lies, and leave with status 1 when some photographs failed."""
+    from rich.console import Console
+
+    from edgebench.stages.photos import RECORD, predict_photos
+
+    summary = predict_photos(detector, photos, output, overwrite, frames)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    made = len(summary.done)
+    digits = 2 if (summary.seconds or 0) < 10 else 0
+    time = f" ({summary.seconds:.{digits}f} s each)" if summary.seconds is not None else ""
+    console.print(f"{detector.method}: {made} edge map{'' if made == 1 else 's'} made{time}")
+    if summary.there:
+        console.print(f"{len(summary.there)} there already, left as they were (--overwrite makes them again)")
+    if made or summary.there:
+        for what, folder in summary.folders.items():
+            console.print(f"  {what}: {folder}")
+        console.print(f"  settings and seconds: {output / RECORD}")
+    if summary.failed:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        errors.print(f"{len(summary.failed)} failed:")
+        for path, reason in sorted(summary.failed.items()):
+            errors.print(f"  {path}: {reason}")
+        raise typer.Exit(EXIT_SOME_FAILED)
