@@ -47,7 +47,7 @@ class DiffdisTrain(Train):
     size: Annotated[PositiveInt, BY_SCALE] = 1024
     margin: Annotated[int, Field(ge=0), BY_SCALE] = 30
     colour: Annotated[bool, BY_SCALE] = True
-    picture_range: Literal["stretch", "fixed"] = "stretch"
+    picture_range: Annotated[Literal["stretch", "fixed"], BY_SCALE] = "stretch"
     noise: Annotated[Literal["pyramid", "gaussian"], BY_SCALE] = "pyramid"
     times: Literal["last", "one_of_two", "two_steps", "any"] = "last"
     signal: Annotated[bool, BY_SCALE] = True
