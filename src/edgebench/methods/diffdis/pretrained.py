@@ -1,0 +1,160 @@
+"""Pre-trained parts of Stable Diffusion, and the authors' released network, from folders in diffusers' layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from edgebench.errors import DataError, EdgebenchError
+from edgebench.files import read_json
+from edgebench.methods.diffdis.codec import VaeCodec
+from edgebench.methods.diffdis.network import DiffdisNetwork
+from edgebench.methods.diffdis.official import from_official
+from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
+from edgebench.methods.diffdis.weights import load_strictly
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+_EXTRA = ("norm_between.", "attention_between.", "class_embedding.", "injectors.", "text")
+Part = TypeVar("Part")
+
+
+def backbone_config(folder: str | Path, config: NetworkConfig) -> NetworkConfig:
+    """`config` with the widths and the prediction type of the Stable Diffusion model in `folder`.
+
+    Args:
+        folder: With `unet/config.json` and `scheduler/scheduler_config.json`.
+        config: Its switches stay as they are.
+
+    Raises:
+        DataError: a file is missing, or the model is of another family.
+    """
+    folder = Path(folder)
+    unet, schedule = (_json(folder / each) for each in ("unet/config.json", "scheduler/scheduler_config.json"))
+    foreign = [key for key in ("addition_embed_type", "encoder_hid_dim_type") if unet.get(key)]
+    levels = [str(each) for each in unet.get("down_block_types", [])]
+    if foreign or not set(levels) <= {"CrossAttnDownBlock2D", "DownBlock2D"}:
+        raise DataError(
+            f"{folder}: not a model of the Stable Diffusion 1 or 2 family ({', '.join(foreign) or levels}). "
+            f"Give the folder of SD-Turbo or SD 2.1."
+        )
+    heads = unet["attention_head_dim"]
+    text = _json(folder / "text_encoder/config.json")
+    return replace(
+        config,
+        channels=tuple(unet["block_out_channels"]),
+        heads=tuple(heads) if isinstance(heads, list) else (heads,) * len(levels),
+        attention=tuple(each.startswith("CrossAttn") for each in levels),
+        layers=unet["layers_per_block"],
+        groups=unet["norm_num_groups"],
+        text=text["hidden_size"],
+        tokens=2,
+        linear=unet.get("use_linear_projection", False),
+        latent=unet["out_channels"],
+        prediction=schedule.get("prediction_type", "epsilon"),
+    )
+
+
+def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
+    """A DiffDIS network that starts from the Stable Diffusion model in `folder`, as the authors' does.
+
+    The input convolution takes the picture and the noisy latent with half the pre-trained kernel each; the
+    attention between the streams starts as a copy of self-attention; the injectors start without effect.
+
+    Raises:
+        DataError: a file is missing, damaged or of another model.
+    """
+    folder = Path(folder)
+    network = DiffdisNetwork(backbone_config(folder, config))
+    path = folder / "unet" / WEIGHTS
+    stock = _renamed(_tensors(path), path)
+    if "unet.conv_in.weight" in stock:
+        stock["unet.conv_in.weight"] = widened(stock["unet.conv_in.weight"])
+    added = {name: t for name, t in network.state_dict().items() if any(each in name for each in _EXTRA)}
+    load_strictly(network, {**added, **stock}, path)
+    network.start_interaction()
+    network.text.copy_(empty_text(folder))
+    return network
+
+
+def load_released(weights: str | Path, folder: str | Path, config: NetworkConfig = PRESETS["full"]) -> DiffdisNetwork:
+    """A network that the authors' code has trained, in evaluation mode.
+
+    Args:
+        weights: The authors' U-Net, a safetensors file.
+        folder: With the `text_encoder` of SD-Turbo; the authors' own folder and SD-Turbo's have it.
+        config: By default that of the published network.
+
+    Raises:
+        DataError: a file is missing, damaged or of another model.
+    """
+    network, path = DiffdisNetwork(config), Path(weights)
+    load_strictly(network, {**_renamed(_tensors(path), path), "text": empty_text(folder)}, path)
+    return network.eval()
+
+
+def widened(kernel: Tensor) -> Tensor:
+    """The input kernel (N, C, 3, 3) for two latents side by side, (N, 2 C, 3, 3): repeated and halved."""
+    return kernel.repeat(1, 2, 1, 1) / 2
+
+
+def empty_text(folder: str | Path) -> Tensor:
+    """What the text encoder in `folder` says to an empty text: float32 (1, 2, width), beginning and end.
+
+    Raises:
+        DataError: the encoder is missing or damaged.
+    """
+    encoder = _part(Path(folder) / "text_encoder", CLIPTextModel.from_pretrained).eval()
+    size = encoder.config.vocab_size
+    with torch.no_grad():
+        # CLIP's vocabulary ends with the marks for beginning and end; the files' own entries are often wrong.
+        return encoder(torch.tensor([[size - 2, size - 1]])).last_hidden_state.float()
+
+
+def load_vae(folder: str | Path, precision: Literal["fp32", "bf16"] = "fp32", tiled: bool = False) -> VaeCodec:
+    """The autoencoder in `folder`/vae as a code of pictures.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return VaeCodec(_part(Path(folder) / "vae", AutoencoderKL.from_pretrained), precision, tiled)
+
+
+def _part(folder: Path, load: Callable[..., Part]) -> Part:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Fetch the pre-trained model, or give its folder.")
+    try:
+        return load(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]}). Fetch it again.") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+        }
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: no readable weights ({error}). Fetch the pre-trained model again.") from error
+
+
+def _renamed(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    try:
+        return from_official(state)
+    except KeyError as error:
+        raise DataError(f"{path}: holds {error}, which is no part of this network. Give another folder.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, EdgebenchError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Fetch the pre-trained model again.") from error

@@ -1,0 +1,106 @@
+"""Settings of DiffDIS (ICLR 2025): masks of what stands out, in one diffusion step."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgebench.plan.settings import BY_SCALE, Device, PositiveInt, Precision, Predict, Role, Settings, Train
+
+
+class DiffdisTrain(Train):
+    """Training mask and edge together (paper, section 4).
+
+    The learning rate of the stream embedding is ten times `learning_rate`.
+
+    Attributes:
+        preset: Size of the network where it starts from scratch; `full` is the published one.
+        prediction: What the network's output is, where it starts from scratch: the noise, the velocity or the
+            clean latents. A pre-trained model brings its own.
+        edge: Predict the edge beside the mask.
+        stream_embedding: Batch-discriminative embedding of the two streams.
+        interaction: Attention between the streams in the middle block: `mutual` (the paper's), `concat` (as
+            GeoWizard), `self` (a control of equal size) or none.
+        injection: Scale-wise conditional injection.
+        cutmix: Exchange boxes between pairs of a batch.
+        size: Side of the square that pictures are resized to, pixels.
+        margin: Largest number of rows and columns that the centre crop takes away.
+        colour: Change the pictures' colours, as the authors' code does.
+        picture_range: `stretch` each picture to its own range, as released, or keep it `fixed` as in prediction.
+        noise: With more power at coarse scales (`pyramid`, as released) or plain.
+        times: Time steps of training: the `last` alone, `one_of_two`, the chain of `two_steps`, or `any`.
+        signal: Leave in the input what the last time step leaves of the target, as released; without it
+            training begins with noise alone, as prediction does.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    method: Literal["diffdis"]
+    preset: Annotated[Literal["full", "small"], BY_SCALE] = "full"
+    prediction: Annotated[Literal["epsilon", "v_prediction", "sample"] | None, BY_SCALE] = None
+    edge: bool = True
+    stream_embedding: bool = True
+    interaction: Literal["mutual", "concat", "self", "none"] = "mutual"
+    injection: bool = True
+    cutmix: bool = True
+    size: Annotated[PositiveInt, BY_SCALE] = 1024
+    margin: Annotated[int, Field(ge=0), BY_SCALE] = 30
+    colour: Annotated[bool, BY_SCALE] = True
+    picture_range: Annotated[Literal["stretch", "fixed"], BY_SCALE] = "stretch"
+    noise: Annotated[Literal["pyramid", "gaussian"], BY_SCALE] = "pyramid"
+    times: Literal["last", "one_of_two", "two_steps", "any"] = "last"
+    signal: Annotated[bool, BY_SCALE] = True
+    batch: Annotated[PositiveInt, BY_SCALE] = 4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        if not self.edge and (self.stream_embedding or self.interaction != "none"):
+            raise ValueError("without edge there is one stream: set stream_embedding: false and interaction: none")
+        return self
+
+    def words(self) -> list[str]:
+        parts = {"edge": self.edge, self.interaction: self.interaction != "none", "injection": self.injection}
+        return [self.preset, *(part for part, used in parts.items() if used), f"{self.steps}steps"]
+
+
+class DiffdisPredict(Predict):
+    """From noise to mask, and edge if asked for, in one step or a few.
+
+    Attributes:
+        weights: Training run whose weights are used.
+        size: Side of the square that pictures are resized to; with `aspect` their long side. Pixels.
+        resize: `square`, as released, or close to the picture's `aspect`.
+        tta: Runs that are averaged: one, two (`flip`) or the `official` six, which the authors' code always does.
+        steps: Steps from noise to latent.
+        sampler: How several steps are taken: `ddpm`, as released, or `ddim`, without fresh noise.
+        edges: Write the edge beside the mask.
+        tiled: Decode in tiles: less memory, and slightly other maps.
+    """
+
+    VERSION: ClassVar[int] = 1
+    RANDOM: ClassVar[bool] = True
+
+    method: Literal["diffdis"]
+    weights: Role
+    size: Annotated[PositiveInt, BY_SCALE] = 1024
+    resize: Literal["square", "aspect"] = "square"
+    tta: Literal["none", "flip", "official"] = "none"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 1
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    edges: bool = False
+    tiled: Annotated[bool, BY_SCALE] = False
+    batch: Annotated[PositiveInt, BY_SCALE] = 4
+    precision: Precision = "fp32"
+    device: Device = "auto"
+
+    def words(self) -> list[str]:
+        """Runs that are averaged are named in every result, because published figures may include them."""
+        return [f"tta-{self.tta}", *([f"{self.sampler}{self.steps}"] if self.steps > 1 else [])]
+
+
+SETTINGS: dict[tuple[str, str], type[Settings]] = {
+    ("train", "diffdis"): DiffdisTrain,
+    ("predict", "diffdis"): DiffdisPredict,
+}

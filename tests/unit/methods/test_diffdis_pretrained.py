@@ -1,0 +1,168 @@
+"""Starting from a Stable Diffusion model, and loading a released network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from edgebench.errors import DataError
+from edgebench.methods.diffdis.network import DiffdisNetwork
+from edgebench.methods.diffdis.official import from_official, our_name
+from edgebench.methods.diffdis.presets import NetworkConfig
+from edgebench.methods.diffdis.pretrained import (
+    WEIGHTS,
+    backbone_config,
+    empty_text,
+    from_backbone,
+    load_released,
+    load_vae,
+)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model in the layout of SD-Turbo's folder."""
+    folder = tmp_path_factory.mktemp("turbo")
+    torch.manual_seed(0)
+    unet: Any = UNet2DConditionModel(
+        block_out_channels=(8, 16, 16, 16),
+        layers_per_block=1,
+        attention_head_dim=(1, 2, 4, 4),
+        cross_attention_dim=12,
+        norm_num_groups=4,
+        use_linear_projection=True,
+    )
+    unet.save_pretrained(folder / "unet")
+    vae: Any = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    vae.save_pretrained(folder / "vae")
+    text = CLIPTextConfig(
+        vocab_size=20, hidden_size=12, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    (folder / "scheduler").mkdir()
+    # The spacing of SD 2.1's own file, which would make the only step 1.
+    config = {"prediction_type": "epsilon", "timestep_spacing": "leading", "clip_sample": True}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under the authors' names."""
+    rules = (
+        (r"^injectors\.(\d)\.stem", r"rgb_conv.\1.0"),
+        (r"^injectors\.(\d)\.norm", r"rgb_conv.\1.1"),
+        (r"^injectors\.(\d)\.scale", r"rgb_proj.\1"),
+        (r"^injectors\.(\d)\.shift", r"rgb_proj1.\1"),
+        (r"norm_between", "norm2_"),
+        (r"attention_between", "attn3"),
+        (r"^unet\.", ""),
+    )
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    renamed.pop("text")
+    return renamed
+
+
+def test_starts_from_the_backbone(turbo: Path) -> None:
+    network = from_backbone(turbo, NetworkConfig())
+    stock, state = load_file(turbo / "unet" / WEIGHTS), network.state_dict()
+    kernel = stock.pop("conv_in.weight")
+    assert torch.equal(state["unet.conv_in.weight"], torch.cat((kernel, kernel), 1) / 2)
+    assert all(torch.equal(state[f"unet.{name}"], tensor) for name, tensor in stock.items())
+    middle = "unet.mid_block.attentions.0.transformer_blocks.0."
+    for name in ("to_q.weight", "to_out.0.bias"):
+        assert torch.equal(state[f"{middle}attention_between.{name}"], state[f"{middle}attn1.{name}"])
+    assert torch.equal(network.text, empty_text(turbo))
+    assert network.text.shape == (1, 2, 12)
+    assert network.text.abs().sum() > 0
+
+
+def test_untrained_it_is_the_backbone_on_the_mean_of_both_latents(turbo: Path) -> None:
+    network = from_backbone(turbo, NetworkConfig(stream_embedding=False, interaction="none")).eval()
+    stock: Any = UNet2DConditionModel.from_pretrained(turbo / "unet")
+    image, noisy = torch.randn(1, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        found = network(image, noisy, 999, [torch.randn(1, 4, side, side) for side in (4, 2, 1)])
+        expected = stock.eval()((image + noisy) / 2, 999, network.text.expand(2, -1, -1)).sample
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_switches_hold(turbo: Path) -> None:
+    plain = NetworkConfig(edge=False, stream_embedding=False, interaction="none", injection=False)
+    names = from_backbone(turbo, plain).state_dict().keys()
+    assert names == {f"unet.{name}" for name in load_file(turbo / "unet" / WEIGHTS)} | {"text"}
+
+
+def test_prediction_type_is_the_models(turbo: Path, tmp_path: Path) -> None:
+    shutil.copytree(turbo, tmp_path / "v")
+    path = tmp_path / "v" / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({"prediction_type": "v_prediction"}))
+    assert backbone_config(turbo, NetworkConfig()).prediction == "epsilon"
+    assert backbone_config(tmp_path / "v", NetworkConfig()).prediction == "v_prediction"
+
+
+def test_released_weights(turbo: Path, tmp_path: Path) -> None:
+    shutil.copytree(turbo, tmp_path / "released")
+    path = tmp_path / "released" / "unet" / WEIGHTS
+    trained = from_backbone(turbo, NetworkConfig())
+    with torch.no_grad():
+        for injector in trained.injectors:
+            injector.scale.weight.normal_()  # type: ignore[union-attr, operator]
+    tensors = official(trained.state_dict())
+    assert from_official(tensors).keys() == trained.state_dict().keys() - {"text"}
+    save_file(tensors, path)
+    loaded = load_released(path, turbo, trained.config)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
+
+    save_file({name: tensor for name, tensor in tensors.items() if "attn3" not in name}, path)
+    with pytest.raises(DataError, match=r"diffusion_pytorch_model.*attention_between.* is missing"):
+        load_released(path, turbo, trained.config)
+    save_file({"unknown": torch.zeros(1)}, path)
+    with pytest.raises(DataError, match="holds 'unknown'"):
+        load_released(path, turbo, trained.config)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="no readable weights"):
+        from_backbone(tmp_path / "released", NetworkConfig())
+
+
+def test_what_is_missing_is_told(turbo: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"config\.json: cannot be read"):
+        from_backbone(tmp_path, NetworkConfig())
+    with pytest.raises(DataError, match="vae: no such folder"):
+        load_vae(tmp_path)
+    (tmp_path / "vae").mkdir()
+    with pytest.raises(DataError, match="vae: cannot be loaded"):
+        load_vae(tmp_path)
+    assert load_vae(turbo).channels == 4
+    shutil.copytree(turbo, tmp_path / "xl")
+    path = tmp_path / "xl" / "unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "addition_embed_type": "text_time"}))
+    with pytest.raises(DataError, match=r"not a model .*addition_embed_type"):
+        backbone_config(tmp_path / "xl", NetworkConfig())
+
+
+def test_foreign_names() -> None:
+    assert our_name("rgb_proj1.2.bias") == "injectors.2.shift.bias"
+    with pytest.raises(KeyError):
+        our_name("rgb_proj2.0.bias")
+
+
+def test_a_network_begins_untrained_in_its_additions() -> None:
+    config = NetworkConfig((8, 16), (1, 2), (True, False), 1, 4, text=4, latent=3)
+    for injector in DiffdisNetwork(config).injectors:
+        assert not any(each.weight.any() or each.bias.any() for each in (injector.scale, injector.shift))  # type: ignore[union-attr, operator]
