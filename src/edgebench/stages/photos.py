@@ -23,6 +23,10 @@ from edgebench.stages.record import code, machine
 
 RECORD = "predict.json"
 RECORD_EVERY_SECONDS = 5.0
+PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
+MAPS = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif"}
+"""What is written: a folder for each kind, and its suffix."""
+
 WAITING_BYTES = 200_000_000
 """Photographs that wait for others of their size take at most so much memory."""
 
@@ -287,30 +291,44 @@ def find_photos(photos: Path, output: Path) -> tuple[dict[str, Path], dict[str, 
     """Photographs by the name of their maps: the path below the folder `photos`, without suffix.
 
     Returns:
-        The photographs, and by photograph the reason why one cannot be told from another. What lies below
-        `output` is left out: maps are no photographs.
+        The photographs, and by photograph the reason why one cannot be told from another. What lies where maps in
+        `output` lie is left out: maps are no photographs.
 
     Raises:
+        ConfigError: the maps would replace what they are made from.
         DataError: there is no such file or folder, or the folder holds no image.
     """
     if photos.is_file():
+        if _is_map(photos, output):
+            raise ConfigError(f"{photos}: lies where its own map would be written. Give another --output.")
         return {photos.stem: photos}, {}
     if not photos.is_dir():
         raise DataError(f"{photos}: no such file or folder. Check the name.")
     found: dict[str, Path] = {}
     clashes: dict[str, str] = {}
-    made = output.resolve()
+    maps = 0
     for path in walk_files(photos):
-        if made in path.resolve().parents and made != photos.resolve():
+        if _is_map(path, output):
+            maps += 1
             continue
         name = path.relative_to(photos).with_suffix("").as_posix()
         if name in found:
             clashes[str(path)] = f"its map would replace that of {found[name]}; rename one of them"
         else:
             found[name] = path
+    if not found and maps:
+        raise ConfigError(f"{photos}: holds nothing but {maps} maps of {output}. Name a folder of photographs.")
     if not found:
         raise DataError(f"{photos}: holds no image (.jpg, .png, .tif, .webp, .bmp ...). Check the path.")
     return found, clashes
+
+
+def _is_map(path: Path, output: Path) -> bool:
+    """Whether a file lies where maps in `output` lie, and is of their kind."""
+    real = path.resolve()
+    return any(
+        real.suffix.lower() == suffix and (output / kind).resolve() in real.parents for kind, suffix in MAPS.items()
+    )
 
 
 def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> Summary:
@@ -333,14 +351,13 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
     """
     found, clashes = find_photos(photos, output)
     record = _Record(output, detector, overwrite)
-    folders = {"probability": output / "prediction", "edges (0 or 255)": output / "binarized"}
+    folders = {"probability": output / PROBABILITY, "edges (0 or 255)": output / EDGES}
     if frames:
-        folders["reveal"] = output / "frames"
+        folders["reveal"] = output / REVEAL
     summary = Summary(failed=clashes, folders=folders)
 
     def files(name: str) -> list[Path]:
-        suffixes = (".png", ".png", ".gif")
-        return [folder / f"{name}{suffix}" for folder, suffix in zip(folders.values(), suffixes, strict=False)]
+        return [folder / f"{name}{MAPS[folder.name]}" for folder in folders.values()]
 
     todo = []
     for name, path in found.items():

@@ -144,6 +144,29 @@ def test_maps_are_no_photographs(folder: Path) -> None:
     assert second.done == []
 
 
+@pytest.mark.parametrize("output", [".", "..", "../..", "trip", "trip/edges"])
+def test_an_output_anywhere_around_the_photographs(folder: Path, output: str) -> None:
+    """Above them, among them or below: all photographs are found, and no map is taken for one."""
+    (folder / "frames").mkdir()
+    Image.fromarray(data.rocket()[:40, :40]).save(folder / "frames" / "film.jpg")  # no map, in spite of its folder
+    for again in (False, True):
+        summary = predict_photos(stage.sobel(), folder, folder / output, overwrite=False)
+        assert sorted(summary.there if again else summary.done) == sorted([*NAMES, "frames/film"])
+        assert (summary.done == []) == again
+
+
+def test_photographs_are_not_replaced_by_their_maps(folder: Path) -> None:
+    place = folder.rename(folder.parent / "prediction")
+    before = (place / "cat.png").read_bytes()
+    with pytest.raises(ConfigError, match="own map would be written"):
+        predict_photos(stage.sobel(), place / "cat.png", place.parent, overwrite=True)
+    for path in (*place.glob("*.jpg"), place / "page.png"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="nothing but 2 maps"):
+        predict_photos(stage.sobel(), place, place.parent, overwrite=True)
+    assert (place / "cat.png").read_bytes() == before
+
+
 def test_two_photographs_of_one_name(folder: Path, tmp_path: Path) -> None:
     Image.fromarray(data.coffee()[:30, :30]).save(folder / "cat.jpg")
     summary = predict_photos(stage.sobel(), folder, tmp_path / "out", overwrite=False)
