@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import walk_files
-from edgebench.data.images import read_image, write_map_png
+from edgebench.data.images import IMAGE_SUFFIXES, read_image, write_map_png
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json, sha256_file, write_json
 from edgebench.progress import Display
@@ -23,6 +23,18 @@ from edgebench.stages.record import code, machine
 
 RECORD = "predict.json"
 RECORD_EVERY_SECONDS = 5.0
+_CONVERT = "not a kind of image that is read; save it as JPEG or PNG"
+NOT_READ = {
+    ".gif": "animations are not read; save the frame that you want as PNG",
+    ".svg": "a drawing, not pixels; export it as PNG",
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jxl", ".jfif", ".jp2", ".psd", ".exr", ".tga"), _CONVERT),
+    **dict.fromkeys(
+        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
+        "a camera's raw file; develop it to JPEG, PNG or TIFF",
+    ),
+}
+"""Why pictures with such suffixes are not read, and what to do."""
+
 PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
 MAPS = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif"}
 """What is written: a folder for each kind, and its suffix."""
@@ -291,8 +303,8 @@ def find_photos(photos: Path, output: Path) -> tuple[dict[str, Path], dict[str, 
     """Photographs by the name of their maps: the path below the folder `photos`, without suffix.
 
     Returns:
-        The photographs, and by photograph the reason why one cannot be told from another. What lies where maps in
-        `output` lie is left out: maps are no photographs.
+        The photographs, and by photograph the reason why one cannot be taken: its kind is not read, or its map would
+        be that of another. What lies where maps in `output` lie is left out: maps are no photographs.
 
     Raises:
         ConfigError: the maps would replace what they are made from.
@@ -301,26 +313,30 @@ def find_photos(photos: Path, output: Path) -> tuple[dict[str, Path], dict[str, 
     if photos.is_file():
         if _is_map(photos, output):
             raise ConfigError(f"{photos}: lies where its own map would be written. Give another --output.")
-        return {photos.stem: photos}, {}
+        reason = NOT_READ.get(photos.suffix.lower())
+        return ({}, {str(photos): reason}) if reason else ({photos.stem: photos}, {})
     if not photos.is_dir():
         raise DataError(f"{photos}: no such file or folder. Check the name.")
     found: dict[str, Path] = {}
-    clashes: dict[str, str] = {}
+    refused: dict[str, str] = {}
     maps = 0
-    for path in walk_files(photos):
+    for path in walk_files(photos, IMAGE_SUFFIXES | NOT_READ.keys()):
         if _is_map(path, output):
             maps += 1
             continue
+        if reason := NOT_READ.get(path.suffix.lower()):
+            refused[str(path)] = reason
+            continue
         name = path.relative_to(photos).with_suffix("").as_posix()
         if name in found:
-            clashes[str(path)] = f"its map would replace that of {found[name]}; rename one of them"
+            refused[str(path)] = f"its map would replace that of {found[name]}; rename one of them"
         else:
             found[name] = path
-    if not found and maps:
+    if found or refused:
+        return found, refused
+    if maps:
         raise ConfigError(f"{photos}: holds nothing but {maps} maps of {output}. Name a folder of photographs.")
-    if not found:
-        raise DataError(f"{photos}: holds no image (.jpg, .png, .tif, .webp, .bmp ...). Check the path.")
-    return found, clashes
+    raise DataError(f"{photos}: holds no image (.jpg, .png, .tif, .webp, .bmp ...). Check the path.")
 
 
 def _is_map(path: Path, output: Path) -> bool:
@@ -349,12 +365,12 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
         ConfigError: `output` holds maps of another method or of other settings.
         DataError: there is no photograph.
     """
-    found, clashes = find_photos(photos, output)
+    found, refused = find_photos(photos, output)
     record = _Record(output, detector, overwrite)
     folders = {"probability": output / PROBABILITY, "edges (0 or 255)": output / EDGES}
     if frames:
         folders["reveal"] = output / REVEAL
-    summary = Summary(failed=clashes, folders=folders)
+    summary = Summary(failed=refused.copy(), folders=folders)
 
     def files(name: str) -> list[Path]:
         return [folder / f"{name}{MAPS[folder.name]}" for folder in folders.values()]
@@ -373,7 +389,7 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
                     answer.write(files(name))
                     record.add(name, found[name], answer)
                     summary.done.append(name)
-                display.update(passed + len(summary.done) + len(summary.failed) - len(clashes))
+                display.update(passed + len(summary.done) + len(summary.failed) - len(refused))
     finally:
         record.write(summary.failed)
     if summary.done:

@@ -73,6 +73,14 @@ def test_broken_photographs_are_named_at_the_end(photos: Path, tmp_path: Path) -
     assert (tmp_path / "out" / "prediction" / "trip" / "coffee.png").exists()
 
 
+def test_pictures_that_are_not_read_are_named_at_the_end(photos: Path, tmp_path: Path) -> None:
+    (photos / "phone.heic").write_bytes(b"anything")
+    result = invoke("sobel", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "2 edge maps made" in result.output
+    assert "phone.heic: not a kind of image that is read; save it as JPEG or PNG" in result.output
+
+
 def test_a_rerun_says_that_it_made_nothing(photos: Path, tmp_path: Path) -> None:
     assert invoke("sobel", photos, "-o", tmp_path / "out").exit_code == 0
     again = invoke("sobel", photos, "-o", tmp_path / "out")

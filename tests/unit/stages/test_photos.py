@@ -167,6 +167,26 @@ def test_photographs_are_not_replaced_by_their_maps(folder: Path) -> None:
     assert (place / "cat.png").read_bytes() == before
 
 
+def test_pictures_that_are_not_read_are_named(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(data.chelsea()[:20, :20]).save(folder / "anim.gif")
+    for name in ("phone.HEIC", "trip/raw.cr2"):
+        (folder / name).write_bytes(b"anything")
+    summary = predict_photos(stage.sobel(), folder, tmp_path / "out", overwrite=False)
+    assert sorted(summary.done) == NAMES
+    assert "animations are not read; save" in summary.failed[str(folder / "anim.gif")]
+    assert "save it as JPEG or PNG" in summary.failed[str(folder / "phone.HEIC")]
+    assert "develop it" in summary.failed[str(folder / "trip/raw.cr2")]
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["failed"] == summary.failed
+    alone = predict_photos(stage.sobel(), folder / "phone.HEIC", tmp_path / "out", overwrite=False)
+    assert list(alone.failed) == [str(folder / "phone.HEIC")]
+    # What `--frames` writes is not taken for a photograph's animation.
+    (folder / "frames").mkdir()
+    (folder / "anim.gif").rename(folder / "frames" / "anim.gif")
+    again = predict_photos(stage.sobel(), folder, folder, overwrite=False)
+    assert str(folder / "frames" / "anim.gif") not in again.failed
+
+
 def test_two_photographs_of_one_name(folder: Path, tmp_path: Path) -> None:
     Image.fromarray(data.coffee()[:30, :30]).save(folder / "cat.jpg")
     summary = predict_photos(stage.sobel(), folder, tmp_path / "out", overwrite=False)
