@@ -352,7 +352,8 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
 
     `prediction/NAME.png` holds the probability (8 bits, bright = edge), `binarized/NAME.png` 0 and 255, and
     with `frames` `frames/NAME.gif` the reveal; `predict.json` says what made them. A photograph whose maps are
-    there already, by the record, is passed over. One that cannot be read or predicted does not stop the others.
+    there already, by the record, is passed over; one whose map would replace that of another is refused. One that
+    cannot be read or predicted does not stop the others.
 
     Args:
         detector: Method and settings.
@@ -377,11 +378,15 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
 
     todo = []
     for name, path in found.items():
-        if record.has(name, path) and all(file.is_file() for file in files(name)):
+        there = [file.is_file() for file in files(name)]
+        same = record.has(name, path)
+        if same and all(there):
             summary.there.append(name)
+        elif any(there) and not same and (other := record.other(name, path)):
+            summary.failed[str(path)] = f"its map would replace that of {other}; give another folder, or --overwrite"
         else:
             todo.append(name)
-    passed = len(found) - len(todo)
+    passed, before = len(found) - len(todo), len(summary.failed)
     try:
         with Display(detector.method, len(found), passed) as display:
             for batch in _batches(todo, found, detector, summary.failed):
@@ -389,7 +394,7 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
                     answer.write(files(name))
                     record.add(name, found[name], answer)
                     summary.done.append(name)
-                display.update(passed + len(summary.done) + len(summary.failed) - len(refused))
+                display.update(passed + len(summary.done) + len(summary.failed) - before)
     finally:
         record.write(summary.failed)
     if summary.done:
@@ -536,10 +541,17 @@ class _Record:
         """Whether the maps of `name` were made from this very photograph."""
         return not self.overwrite and name in self.images and self.images[name]["sha256"] == sha256_file(photo)
 
+    def other(self, name: str, photo: Path) -> str | None:
+        """The photograph of another place of which the map of `name` was made, if it may not be replaced."""
+        if self.overwrite or name not in self.images:
+            return None
+        made_from: str = self.images[name]["photo"]
+        return None if Path(made_from).resolve() == photo.resolve() else made_from
+
     def add(self, name: str, photo: Path, answer: _Answer) -> None:
         height, width = answer.found.probability.shape
         self.images[name] = {
-            "photo": str(photo), "sha256": sha256_file(photo), "height": height, "width": width,
+            "photo": str(photo.resolve()), "sha256": sha256_file(photo), "height": height, "width": width,
             "seconds": round(answer.seconds, 4), "rounds": answer.found.rounds,
         }  # fmt: skip
         if time.monotonic() - self.written > RECORD_EVERY_SECONDS:

@@ -167,6 +167,28 @@ def test_photographs_are_not_replaced_by_their_maps(folder: Path) -> None:
     assert (place / "cat.png").read_bytes() == before
 
 
+def test_a_map_of_another_photograph_is_not_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, detector = tmp_path / "out", stage.sobel()
+    monkeypatch.chdir(folder)
+    predict_photos(detector, Path("cat.png"), output, overwrite=False)
+    monkeypatch.chdir(tmp_path)  # what was typed there is not what it would mean here
+    made = (output / "prediction" / "cat.png").read_bytes()
+    other = tmp_path / "cat.jpg"
+    Image.fromarray(data.coffee()[:30, :30]).save(other)
+    summary = predict_photos(detector, other, output, overwrite=False)
+    assert summary.done == []
+    assert f"replace that of {folder / 'cat.png'}; give another folder, or --overwrite" in summary.failed[str(other)]
+    assert (output / "prediction" / "cat.png").read_bytes() == made
+    assert predict_photos(detector, folder / "cat.png", output, overwrite=False).there == ["cat"]
+    (folder / "cat.png").rename(tmp_path / "moved.png")
+    (tmp_path / "moved.png").rename(tmp_path / "cat.png")  # the same photograph in another place
+    assert predict_photos(detector, tmp_path / "cat.png", output, overwrite=False).there == ["cat"]
+    assert predict_photos(detector, other, output, overwrite=True).done == ["cat"]
+    assert level(output / "prediction" / "cat.png").shape == (30, 30)
+
+
 def test_pictures_that_are_not_read_are_named(folder: Path, tmp_path: Path) -> None:
     Image.fromarray(data.chelsea()[:20, :20]).save(folder / "anim.gif")
     for name in ("phone.HEIC", "trip/raw.cr2"):
