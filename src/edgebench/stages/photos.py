@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -171,12 +172,12 @@ def canny(*, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Detecto
         high: Gradient from which an edge begins.
 
     Raises:
-        ConfigError: `sigma` is not positive, or `low` is above `high`.
+        ConfigError: `sigma` is not positive and finite, or `low` is above `high`.
     """
     from edgebench.methods.baselines.canny import canny_edges
 
-    if not sigma > 0:
-        raise ConfigError(f"sigma {sigma:g}: must be above 0.")
+    if not 0 < sigma < math.inf:
+        raise ConfigError(f"sigma {sigma:g}: give a finite number above 0.")
     if not 0 <= low <= high:
         raise ConfigError(f"low {low:g} and high {high:g}: give thresholds from 0, low not above high.")
 

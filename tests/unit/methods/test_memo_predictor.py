@@ -320,6 +320,8 @@ def test_without_a_compiler_the_network_runs_uncompiled(network: MemoNetwork, mo
     ("options", "message"),
     [
         ({"guidance": 0.5}, "guidance 0.5"),
+        ({"guidance": float("inf")}, "guidance inf"),
+        ({"guidance": float("nan")}, "guidance nan"),
         ({"precision": "fp8"}, "fp8"),
         ({"dino_size": "big"}, "big"),
         ({"long_side": 0}, "long_side 0"),
@@ -327,6 +329,7 @@ def test_without_a_compiler_the_network_runs_uncompiled(network: MemoNetwork, mo
         ({"tile": 100}, "tile 100"),
         ({"scales": ()}, "scales"),
         ({"scales": (1, -1)}, "scales"),
+        ({"scales": (1, float("inf"))}, "scales"),
         ({"scales": (1, 2), "tile": 128}, "tile and scales"),
     ],
 )

@@ -233,6 +233,7 @@ def test_what_cannot_be_begun(folder: Path, tmp_path: Path) -> None:
     [
         (lambda: stage.canny(low=0.3, high=0.2), "low 0.3"),
         (lambda: stage.canny(sigma=0), "sigma 0"),
+        (lambda: stage.canny(sigma=float("inf")), "sigma inf"),
         (lambda: stage.sobel(threshold=2), "threshold 2"),
     ],
 )

@@ -135,6 +135,8 @@ def predict_map(inputs: Path, folder: str, **options: Any) -> np.ndarray:
         ({"scales": []}, "at least 1"),
         ({"steps": "some"}, "adaptive"),
         ({"confidence_threshold": 1}, "less than 1"),
+        ({"guidance": float("inf")}, "finite"),
+        ({"guidance": float("nan")}, "finite"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(inputs: Path, options: dict[str, Any], message: str) -> None:

@@ -109,15 +109,15 @@ class Predictor:
         Raises:
             ConfigError: a value is out of range.
         """
-        if not guidance >= 1:
-            raise ConfigError(f"guidance {guidance}: give a scale of at least 1 (1 is no guidance).")
+        if not 1 <= guidance < math.inf:
+            raise ConfigError(f"guidance {guidance}: give a finite scale of at least 1 (1 is no guidance).")
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision {precision!r} is unknown; choose fp32 or bf16.")
         if dino_size not in ("fixed", "adaptive"):
             raise ConfigError(f"dino_size {dino_size!r} is unknown; choose fixed or adaptive.")
         if long_side is not None and long_side < 1:
             raise ConfigError(f"long_side {long_side}: give a number of pixels from 1, or null.")
-        if not scales or not all(scale > 0 for scale in scales):
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ConfigError(f"scales {list(scales)}: give one or more factors above 0, for example [0.5, 1, 2].")
         if tile is not None and (tile <= OVERLAP or tile % PADDING):
             raise ConfigError(f"tile {tile}: give a multiple of {PADDING} above {OVERLAP}, or null.")
