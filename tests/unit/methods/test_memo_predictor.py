@@ -43,7 +43,7 @@ def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 def assert_same(first: Prediction, second: Prediction) -> None:
     np.testing.assert_allclose(first.probability, second.probability, atol=1e-5)
     np.testing.assert_array_equal(first.edges, second.edges)
-    assert (first.rounds, first.passes) == (second.rounds, second.passes)
+    assert first.rounds == second.rounds
 
 
 def plain_loop(network: MemoNetwork, picture: np.ndarray, steps: int, guidance: float) -> tuple[Any, Any]:
@@ -144,9 +144,8 @@ def test_guidance_is_that_of_the_formula(network: MemoNetwork) -> None:
         expected = reveal(plain, (1, 32, 32), settings)
     guided = Predictor(network, settings, guidance=1.7).predict([picture], ["a"])[0]
     np.testing.assert_allclose(guided.probability, expected.probability[0].numpy(), atol=1e-5)
-    assert guided.passes == 2 * guided.rounds == 8
+    assert guided.rounds == 4
     unguided = Predictor(network, settings).predict([picture], ["a"])[0]
-    assert unguided.passes == 4
     assert np.abs(guided.probability - unguided.probability).max() > 1e-3
 
 
@@ -239,7 +238,6 @@ def test_tiles_blend_the_logits_of_each(network: MemoNetwork) -> None:
     # In the middle of the overlap both tiles weigh the same.
     middle = ((left[:, 63] * 32.5 + right[:, 31] * 31.5) / 64).sigmoid()
     np.testing.assert_allclose(tiled.probability[:, 63], middle, atol=1e-5)
-    assert tiled.passes == 4
     small = Predictor(network, settings, guidance=1.4, tile=128).predict([picture], ["a"])[0]
     assert_same(small, whole.predict([picture], ["a"])[0])
 
@@ -264,7 +262,6 @@ def test_scales_average_logits(network: MemoNetwork) -> None:
     predictor = Predictor(network, RevealSettings("locmax", 1), scales=(1, 0.5))
     found = predictor.predict([picture], ["a"])[0]
     np.testing.assert_allclose(found.probability, logits.softmax(1)[0, 1].numpy(), atol=1e-5)
-    assert found.passes == 2
     several = Predictor(network, RevealSettings("locmax", 4), 1.4, scales=(1, 2)).predict([picture], ["a"])[0]
     assert several.rounds == 4
     same = Predictor(network, RevealSettings("locmax", 4), scales=(1, 1)).predict([picture], ["a"])[0]

@@ -44,15 +44,13 @@ class Prediction:
     Attributes:
         probability: float32 (H, W) in [0, 1], of an edge, in the step that revealed the pixel.
         edges: uint8 (H, W), 1 where an edge was revealed.
-        rounds: Reveal steps until the image was finished.
-        passes: Network passes for it: a guided round takes two (for each scale and each tile), of which the
-            first unconditional one is shared by all images of a size.
+        rounds: Reveal steps until the image was finished. A guided one takes two passes of the network, of which
+            the first unconditional pass is shared by all images of a size.
     """
 
     probability: NDArray[np.float32]
     edges: NDArray[np.uint8]
     rounds: int
-    passes: int
 
 
 OnFrame = Callable[[str, int, NDArray[np.uint8], NDArray[np.float32]], None]
@@ -218,8 +216,9 @@ class Predictor:
 
         on_step: OnStep | None = None if on_frame is None else show
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            denoise, views = self._logits(image)
-            revealed = reveal(denoise, (len(names), height, width), self.settings, self.device, priority, on_step)
+            revealed = reveal(
+                self._logits(image), (len(names), height, width), self.settings, self.device, priority, on_step
+            )
         predictions = []
         for index, name in enumerate(names):
             edges, probability = back(index, revealed.edges, revealed.probability)
@@ -227,20 +226,18 @@ class Predictor:
                 raise EdgebenchError(
                     f"{name}: the network's answer is not a number. Use precision fp32, or check the weights."
                 )
-            rounds = revealed.rounds[index]
-            passes = rounds * views * (1 if self.guidance == 1 else 2)
-            predictions.append(Prediction(probability, edges, rounds, passes))
+            predictions.append(Prediction(probability, edges, revealed.rounds[index]))
         return predictions
 
-    def _logits(self, image: Tensor) -> tuple[Denoise, int]:
-        """What tells the logits of a fixed batch, and how often it looks at an image in a step."""
+    def _logits(self, image: Tensor) -> Denoise:
+        """What tells the logits of a fixed batch."""
         height, width = image.shape[-2:]
         if self.tile is not None and max(height, width) > self.tile:
             starts = [(top, left) for top in tile_starts(height, self.tile) for left in tile_starts(width, self.tile)]
-            return self._in_tiles(image, starts), len(starts)
+            return self._in_tiles(image, starts)
         if self.scales != (1.0,):
-            return self._at_scales(image), len(self.scales)
-        return self._guided(image, self.network.encode(image)), 1
+            return self._at_scales(image)
+        return self._guided(image, self.network.encode(image))
 
     def _guided(self, image: Tensor, features: Tensor | None) -> Denoise:
         """Guided logits of a fixed batch; what depends on the images alone is computed here, once."""
