@@ -16,7 +16,7 @@ from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.methods.memo.inference import Denoiser
 from edgebench.methods.memo.lora import ADAPTER, add_lora, merge_lora
 from edgebench.methods.memo.network import MASK, MemoNetwork
-from edgebench.methods.memo.predictor import Prediction, Predictor, random_priority
+from edgebench.methods.memo.predictor import KEPT_SIZES, Prediction, Predictor, random_priority
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
 from edgebench.methods.memo.reveal import RevealSettings, reveal
 from edgebench.methods.memo.tiles import shrink
@@ -185,6 +185,22 @@ def test_what_need_not_be_computed_is_not(network: MemoNetwork, monkeypatch: pyt
     assert sum(passes) == 2 * sum(rounds) - 4  # and kept
     for picture, prediction in zip(pictures, predictions, strict=True):
         assert_same(predictor.predict([picture], ["alone"])[0], prediction)
+
+
+def test_few_sizes_of_the_black_image_are_kept(network: MemoNetwork) -> None:
+    """Folders of photographs of a thousand sizes do not fill the memory."""
+    sizes = [(32, 32 * count) for count in range(1, KEPT_SIZES + 3)]
+    predictor = Predictor(network, RevealSettings("locmax", 1), guidance=1.5, dino_size="adaptive")
+    pictures = images(*sizes)
+    first = predictor.predict(pictures[:1], ["a"])[0]
+    for picture in pictures[1:-1]:
+        predictor.predict([picture, pictures[0]], ["other", "a"])  # one that is used again stays
+    for kept in (predictor._black_logits, predictor._black_features):
+        assert len(kept) == KEPT_SIZES
+    assert (32, 32) in predictor._black_logits
+    predictor.predict(pictures[1:], [str(number) for number in range(1, len(pictures))])
+    assert (32, 32) not in predictor._black_logits
+    assert_same(predictor.predict(pictures[:1], ["a"])[0], first)
 
 
 def test_frames_lead_to_the_result(network: MemoNetwork) -> None:

@@ -33,6 +33,9 @@ from edgebench.methods.memo.tiles import (
 CPU_PIXELS = 128 * 128
 """So many pixels go through the network at a time on a CPU: small batches stay in its caches."""
 
+KEPT_SIZES = 4
+"""Of the black image, features and first answer are kept for so many sizes."""
+
 COMPILED_SHAPES = 64
 """A compiled network may be specialised to so many shapes."""
 
@@ -256,10 +259,11 @@ class Predictor:
         def guided(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
             own, embedded, shifts = condition.of(active), denoiser.embed(tokens), denoiser.shifts(ratio)
             if step == 0:  # All is masked and the image black: one answer for every image of this size.
-                if size not in self._black_logits:
-                    hidden = embedded[:1] + black.stem
-                    self._black_logits[size] = self._passes(hidden, shifts[:1], black.features).float()
-                unconditional = self._black_logits[size]
+                unconditional = _kept(
+                    self._black_logits,
+                    size,
+                    lambda: self._passes(embedded[:1] + black.stem, shifts[:1], black.features).float(),
+                )
                 conditional = self._passes(embedded + own.stem, shifts, own.features).float()
             else:
                 both = torch.cat((embedded + own.stem, embedded + black.stem))
@@ -368,12 +372,21 @@ class Predictor:
         return logits[:count]
 
     def _features_of_black(self, black: Tensor) -> Tensor | None:
-        """Features (1, C, h, w) of a black image, kept for every size that DINOv2 sees."""
+        """Features (1, C, h, w) of a black image, kept for the sizes that DINOv2 sees."""
         if self.network.dino is None:
             return None
-        size = self.network.dino.input_size(*black.shape[-2:])
-        if size not in self._black_features:
+
+        def encode() -> Tensor:
             features = self.network.encode(black)
             assert features is not None
-            self._black_features[size] = features
-        return self._black_features[size]
+            return features
+
+        return _kept(self._black_features, self.network.dino.input_size(*black.shape[-2:]), encode)
+
+
+def _kept(kept: dict[tuple[int, int], Tensor], size: tuple[int, int], make: Callable[[], Tensor]) -> Tensor:
+    """What is kept for a size, made when it is not there; only the sizes that were used last are kept."""
+    kept[size] = kept.pop(size) if size in kept else make()
+    while len(kept) > KEPT_SIZES:
+        del kept[next(iter(kept))]
+    return kept[size]
