@@ -118,8 +118,8 @@ def memo(
         tile: Side of the tiles into which larger photographs are cut, a multiple of 32.
         device: auto, cpu or cuda.
         precision: Of the network.
-        batch: Photographs of one size, once padded, that share a pass.
-        seed: Of the random reveal.
+        batch: Photographs of one size, once padded, that share a pass; compat official takes one.
+        seed: Of the random reveal, and of what compat official draws.
         frames: Keep the order in which pixels were revealed.
 
     Raises:
@@ -135,6 +135,8 @@ def memo(
 
     steps = int(steps) if str(steps).isdecimal() else steps
     long_side, tile = long_side or None, tile or None
+    if compat == "official":
+        batch = 1  # it draws for a batch in turn, so that a map would depend on what else is left to do
     predictor = Predictor(
         load_network(weights),
         RevealSettings(strategy=reveal, steps=steps, compat=compat),  # type: ignore[arg-type]

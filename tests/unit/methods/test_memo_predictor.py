@@ -357,6 +357,29 @@ def test_random_priority_depends_on_name_and_seed() -> None:
     assert not torch.equal(random_priority("a", 0, 4, 5), random_priority("a", 1, 4, 5))
 
 
+@pytest.mark.parametrize("strategy", ["locmax", "random"])
+def test_what_the_official_reveal_draws_is_seeded(
+    network: MemoNetwork, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It depends on the seed and the names, not on what was drawn before, and disturbs nothing drawn after."""
+    monkeypatch.setattr("edgebench.methods.memo.reveal.CAP_SHARE", 0.05)  # or noise would never reach it
+    settings = RevealSettings(strategy, 4, compat="official")  # type: ignore[arg-type]
+    pictures = images((32, 32), (32, 32), (30, 20))
+
+    def predicted(names: str, seed: int = 0) -> list[np.ndarray]:
+        torch.rand(3)
+        state = torch.get_rng_state()
+        found = Predictor(network, settings, guidance=1.5, seed=seed).predict(pictures, list(names))
+        assert torch.equal(torch.get_rng_state(), state)
+        return [each.probability for each in found]
+
+    first = predicted("abc")
+    for one, same, seeded, named in zip(first, predicted("abc"), predicted("abc", 1), predicted("xyz"), strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, seeded)
+        assert not np.array_equal(one, named)
+
+
 def test_bf16_stays_close(network: MemoNetwork) -> None:
     picture = images((32, 32))
     settings = RevealSettings("locmax", 1)

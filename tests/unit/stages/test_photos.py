@@ -332,6 +332,16 @@ def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Pa
     assert predict_photos(detector, folder, output, overwrite=False, frames=True).done == []
 
 
+def test_the_official_draws_do_not_depend_on_what_is_left_to_do(folder: Path, tmp_path: Path, weights: Path) -> None:
+    detector = stage.memo(weights, steps=3, guidance=1, reveal="random", compat="official", device="cpu")
+    predict_photos(detector, folder, tmp_path, overwrite=False)
+    coffee = tmp_path / "prediction" / "coffee.png"  # as large as the cat
+    before = level(coffee)
+    coffee.unlink()
+    assert predict_photos(detector, folder, tmp_path, overwrite=False).done == ["coffee"]
+    np.testing.assert_array_equal(level(coffee), before)
+
+
 def test_memo_can_work_on_a_smaller_image(folder: Path, tmp_path: Path, weights: Path) -> None:
     detector = stage.memo(weights, steps="2", long_side=40, guidance=1, device="cpu")
     predict_photos(detector, folder / "cat.png", tmp_path / "out", overwrite=False)

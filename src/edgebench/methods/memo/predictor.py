@@ -63,16 +63,22 @@ probability float32 (H, W), which is 0 where the pixel is masked."""
 
 def random_priority(name: str, seed: int, height: int, width: int) -> Tensor:
     """Random numbers (H, W) that depend on the image's name, the seed and the size alone."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    generator = torch.Generator().manual_seed(derived_seed(seed, name))
     return torch.rand(height, width, generator=generator)
+
+
+def derived_seed(seed: int, *names: str) -> int:
+    """A seed below 2^56 that depends on `seed` and on the names, in their order."""
+    digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 class Predictor:
     """Predicts edge maps with one network and one way of revealing.
 
-    The result of an image does not depend on the images that share its batch (up to rounding, and except
-    with compat "official", whose random choices come from PyTorch's global generator).
+    The result of an image does not depend on the images that share its batch (up to rounding). Only compat
+    "official", which draws from PyTorch's global generator for all of them in turn, depends on the batch: its
+    generator is seeded from the seed and the names before each.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class Predictor:
             device: Where to compute.
             precision: Of the network; confidences are float32 always.
             batch_size: Images per batch; only images of one padded size share a batch.
-            seed: Of the random reveal.
+            seed: Of the random reveal, and of what compat "official" draws.
             long_side: Larger images are shrunk to it; see `Predictor.predict`.
             tile: Larger images go through the network in tiles of this side (approximate).
             scales: The logits are averaged over the image at these scales.
@@ -160,7 +166,7 @@ class Predictor:
 
         Args:
             images: uint8 (H, W, 3) RGB each, of any sizes.
-            names: One per image; they seed the random reveal and appear in error messages.
+            names: One per image; with the seed they decide what is drawn, and they appear in error messages.
             on_frame: Called after each step for each image that was not finished before it.
 
         Raises:
@@ -218,7 +224,13 @@ class Predictor:
             finished.update(index for index, more in enumerate(left) if not more)
 
         on_step: OnStep | None = None if on_frame is None else show
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        draws = self.settings.compat == "official" and self.settings.strategy != "topk"
+        with (
+            torch.random.fork_rng(devices=[], enabled=draws),  # what is drawn elsewhere stays as it would be
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            if draws:
+                torch.default_generator.manual_seed(derived_seed(self.seed, *names))
             revealed = reveal(
                 self._logits(image), (len(names), height, width), self.settings, self.device, priority, on_step
             )
