@@ -165,7 +165,7 @@ def memo(
         Compat,
         typer.Option(help="Borders and ties as in edgebench, or as in the authors' PyTorch or C++ program."),
     ] = Compat.edgebench,
-    seed: Annotated[int, typer.Option(help="Of the random reveal.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of `--reveal random` and of what `--compat official` draws.")] = 0,
     overwrite: Overwrite = False,
     root: Root = Path("."),
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import walk_files
-from edgebench.data.images import read_image, write_map_png
+from edgebench.data.images import IMAGE_SUFFIXES, read_image, write_map_png
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json, sha256_file, write_json
 from edgebench.progress import Display
@@ -23,6 +24,22 @@ from edgebench.stages.record import code, machine
 
 RECORD = "predict.json"
 RECORD_EVERY_SECONDS = 5.0
+_CONVERT = "not a kind of image that is read; save it as JPEG or PNG"
+NOT_READ = {
+    ".gif": "animations are not read; save the frame that you want as PNG",
+    ".svg": "a drawing, not pixels; export it as PNG",
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jxl", ".jfif", ".jp2", ".psd", ".exr", ".tga"), _CONVERT),
+    **dict.fromkeys(
+        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
+        "a camera's raw file; develop it to JPEG, PNG or TIFF",
+    ),
+}
+"""Why pictures with such suffixes are not read, and what to do."""
+
+PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
+MAPS = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif"}
+"""What is written: a folder for each kind, and its suffix."""
+
 WAITING_BYTES = 200_000_000
 """Photographs that wait for others of their size take at most so much memory."""
 
@@ -101,8 +118,8 @@ def memo(
         tile: Side of the tiles into which larger photographs are cut, a multiple of 32.
         device: auto, cpu or cuda.
         precision: Of the network.
-        batch: Photographs of one size, once padded, that share a pass.
-        seed: Of the random reveal.
+        batch: Photographs of one size, once padded, that share a pass; compat official takes one.
+        seed: Of the random reveal, and of what compat official draws.
         frames: Keep the order in which pixels were revealed.
 
     Raises:
@@ -118,6 +135,8 @@ def memo(
 
     steps = int(steps) if str(steps).isdecimal() else steps
     long_side, tile = long_side or None, tile or None
+    if compat == "official":
+        batch = 1  # it draws for a batch in turn, so that a map would depend on what else is left to do
     predictor = Predictor(
         load_network(weights),
         RevealSettings(strategy=reveal, steps=steps, compat=compat),  # type: ignore[arg-type]
@@ -155,12 +174,12 @@ def canny(*, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Detecto
         high: Gradient from which an edge begins.
 
     Raises:
-        ConfigError: `sigma` is not positive, or `low` is above `high`.
+        ConfigError: `sigma` is not positive and finite, or `low` is above `high`.
     """
     from edgebench.methods.baselines.canny import canny_edges
 
-    if not sigma > 0:
-        raise ConfigError(f"sigma {sigma:g}: must be above 0.")
+    if not 0 < sigma < math.inf:
+        raise ConfigError(f"sigma {sigma:g}: give a finite number above 0.")
     if not 0 <= low <= high:
         raise ConfigError(f"low {low:g} and high {high:g}: give thresholds from 0, low not above high.")
 
@@ -287,30 +306,48 @@ def find_photos(photos: Path, output: Path) -> tuple[dict[str, Path], dict[str, 
     """Photographs by the name of their maps: the path below the folder `photos`, without suffix.
 
     Returns:
-        The photographs, and by photograph the reason why one cannot be told from another. What lies below
-        `output` is left out: maps are no photographs.
+        The photographs, and by photograph the reason why one cannot be taken: its kind is not read, or its map would
+        be that of another. What lies where maps in `output` lie is left out: maps are no photographs.
 
     Raises:
+        ConfigError: the maps would replace what they are made from.
         DataError: there is no such file or folder, or the folder holds no image.
     """
     if photos.is_file():
-        return {photos.stem: photos}, {}
+        if _is_map(photos, output):
+            raise ConfigError(f"{photos}: lies where its own map would be written. Give another --output.")
+        reason = NOT_READ.get(photos.suffix.lower())
+        return ({}, {str(photos): reason}) if reason else ({photos.stem: photos}, {})
     if not photos.is_dir():
         raise DataError(f"{photos}: no such file or folder. Check the name.")
     found: dict[str, Path] = {}
-    clashes: dict[str, str] = {}
-    made = output.resolve()
-    for path in walk_files(photos):
-        if made in path.resolve().parents and made != photos.resolve():
+    refused: dict[str, str] = {}
+    maps = 0
+    for path in walk_files(photos, IMAGE_SUFFIXES | NOT_READ.keys()):
+        if _is_map(path, output):
+            maps += 1
+            continue
+        if reason := NOT_READ.get(path.suffix.lower()):
+            refused[str(path)] = reason
             continue
         name = path.relative_to(photos).with_suffix("").as_posix()
         if name in found:
-            clashes[str(path)] = f"its map would replace that of {found[name]}; rename one of them"
+            refused[str(path)] = f"its map would replace that of {found[name]}; rename one of them"
         else:
             found[name] = path
-    if not found:
-        raise DataError(f"{photos}: holds no image (.jpg, .png, .tif, .webp, .bmp ...). Check the path.")
-    return found, clashes
+    if found or refused:
+        return found, refused
+    if maps:
+        raise ConfigError(f"{photos}: holds nothing but {maps} maps of {output}. Name a folder of photographs.")
+    raise DataError(f"{photos}: holds no image (.jpg, .png, .tif, .webp, .bmp ...). Check the path.")
+
+
+def _is_map(path: Path, output: Path) -> bool:
+    """Whether a file lies where maps in `output` lie, and is of their kind."""
+    real = path.resolve()
+    return any(
+        real.suffix.lower() == suffix and (output / kind).resolve() in real.parents for kind, suffix in MAPS.items()
+    )
 
 
 def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> Summary:
@@ -318,7 +355,8 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
 
     `prediction/NAME.png` holds the probability (8 bits, bright = edge), `binarized/NAME.png` 0 and 255, and
     with `frames` `frames/NAME.gif` the reveal; `predict.json` says what made them. A photograph whose maps are
-    there already, by the record, is passed over. One that cannot be read or predicted does not stop the others.
+    there already, by the record, is passed over; one whose map would replace that of another is refused. One that
+    cannot be read or predicted does not stop the others.
 
     Args:
         detector: Method and settings.
@@ -331,24 +369,27 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
         ConfigError: `output` holds maps of another method or of other settings.
         DataError: there is no photograph.
     """
-    found, clashes = find_photos(photos, output)
+    found, refused = find_photos(photos, output)
     record = _Record(output, detector, overwrite)
-    folders = {"probability": output / "prediction", "edges (0 or 255)": output / "binarized"}
+    folders = {"probability": output / PROBABILITY, "edges (0 or 255)": output / EDGES}
     if frames:
-        folders["reveal"] = output / "frames"
-    summary = Summary(failed=clashes, folders=folders)
+        folders["reveal"] = output / REVEAL
+    summary = Summary(failed=refused.copy(), folders=folders)
 
     def files(name: str) -> list[Path]:
-        suffixes = (".png", ".png", ".gif")
-        return [folder / f"{name}{suffix}" for folder, suffix in zip(folders.values(), suffixes, strict=False)]
+        return [folder / f"{name}{MAPS[folder.name]}" for folder in folders.values()]
 
     todo = []
     for name, path in found.items():
-        if record.has(name, path) and all(file.is_file() for file in files(name)):
+        there = [file.is_file() for file in files(name)]
+        same = record.has(name, path)
+        if same and all(there):
             summary.there.append(name)
+        elif any(there) and not same and (other := record.other(name, path)):
+            summary.failed[str(path)] = f"its map would replace that of {other}; give another folder, or --overwrite"
         else:
             todo.append(name)
-    passed = len(found) - len(todo)
+    passed, before = len(found) - len(todo), len(summary.failed)
     try:
         with Display(detector.method, len(found), passed) as display:
             for batch in _batches(todo, found, detector, summary.failed):
@@ -356,7 +397,7 @@ def predict_photos(detector: Detector, photos: Path, output: Path, overwrite: bo
                     answer.write(files(name))
                     record.add(name, found[name], answer)
                     summary.done.append(name)
-                display.update(passed + len(summary.done) + len(summary.failed) - len(clashes))
+                display.update(passed + len(summary.done) + len(summary.failed) - before)
     finally:
         record.write(summary.failed)
     if summary.done:
@@ -503,10 +544,17 @@ class _Record:
         """Whether the maps of `name` were made from this very photograph."""
         return not self.overwrite and name in self.images and self.images[name]["sha256"] == sha256_file(photo)
 
+    def other(self, name: str, photo: Path) -> str | None:
+        """The photograph of another place of which the map of `name` was made, if it may not be replaced."""
+        if self.overwrite or name not in self.images:
+            return None
+        made_from: str = self.images[name]["photo"]
+        return None if Path(made_from).resolve() == photo.resolve() else made_from
+
     def add(self, name: str, photo: Path, answer: _Answer) -> None:
         height, width = answer.found.probability.shape
         self.images[name] = {
-            "photo": str(photo), "sha256": sha256_file(photo), "height": height, "width": width,
+            "photo": str(photo.resolve()), "sha256": sha256_file(photo), "height": height, "width": width,
             "seconds": round(answer.seconds, 4), "rounds": answer.found.rounds,
         }  # fmt: skip
         if time.monotonic() - self.written > RECORD_EVERY_SECONDS:

@@ -15,8 +15,9 @@ from skimage import data
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from edgebench.cli.options import find_checkpoint
 from edgebench.cli.predict import app
-from edgebench.errors import EdgebenchError
+from edgebench.errors import DataError, EdgebenchError
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import NetworkConfig
 from edgebench.methods.memo.weights import weight_metadata
@@ -73,6 +74,14 @@ def test_broken_photographs_are_named_at_the_end(photos: Path, tmp_path: Path) -
     assert (tmp_path / "out" / "prediction" / "trip" / "coffee.png").exists()
 
 
+def test_pictures_that_are_not_read_are_named_at_the_end(photos: Path, tmp_path: Path) -> None:
+    (photos / "phone.heic").write_bytes(b"anything")
+    result = invoke("sobel", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "2 edge maps made" in result.output
+    assert "phone.heic: not a kind of image that is read; save it as JPEG or PNG" in result.output
+
+
 def test_a_rerun_says_that_it_made_nothing(photos: Path, tmp_path: Path) -> None:
     assert invoke("sobel", photos, "-o", tmp_path / "out").exit_code == 0
     again = invoke("sobel", photos, "-o", tmp_path / "out")
@@ -115,8 +124,10 @@ def test_weights_by_name(photos: Path, tmp_path: Path, root: Path, monkeypatch: 
     table = Workbench(tmp_path).find_table("demo", "memo/main_bsds")
     trained = next(row for row in table.rows if row.key == "memo").runs[0].predict.inputs["weights"]
     weights = tmp_path / trained.folder / "weights.safetensors"
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     arguments = ["memo", photos / "cat.png", "-o", "out", "--weights", "demo", "--steps", "5", "--frames"]
+    arguments += ["--root", ".."]
     assert trained.folder in str(invoke(*arguments).exception)
     weights.parent.mkdir(parents=True)
     torch.manual_seed(0)
@@ -126,8 +137,20 @@ def test_weights_by_name(photos: Path, tmp_path: Path, root: Path, monkeypatch: 
     output = invoke(*arguments).output
     assert "1 edge map made" in output
     assert "reveal: out/frames" in output
-    with Image.open(tmp_path / "out" / "frames" / "cat.gif") as animation:
+    with Image.open("out/frames/cat.gif") as animation:
         assert animation.n_frames == 6  # type: ignore[attr-defined]
+
+
+def test_segmenters_by_name(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that was fetched is found below the repository, wherever the command is typed."""
+    shutil.copytree(root / "config", tmp_path / "repository" / "config")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"not here yet.*`edgebench fetch sam2_hiera_large`"):
+        find_checkpoint(Path("repository"), "sam2_hiera_large")
+    folder = tmp_path / "repository" / Workbench(root).checkpoint_run("sam2_hiera_large").folder
+    folder.mkdir(parents=True)
+    (folder / "run.json").touch()
+    assert find_checkpoint(Path("repository"), "sam2_hiera_large").resolve() == folder
 
 
 def test_help_says_what_options_cost() -> None:

@@ -16,7 +16,7 @@ from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.methods.memo.inference import Denoiser
 from edgebench.methods.memo.lora import ADAPTER, add_lora, merge_lora
 from edgebench.methods.memo.network import MASK, MemoNetwork
-from edgebench.methods.memo.predictor import Prediction, Predictor, random_priority
+from edgebench.methods.memo.predictor import KEPT_SIZES, Prediction, Predictor, random_priority
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig
 from edgebench.methods.memo.reveal import RevealSettings, reveal
 from edgebench.methods.memo.tiles import shrink
@@ -43,7 +43,7 @@ def images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 def assert_same(first: Prediction, second: Prediction) -> None:
     np.testing.assert_allclose(first.probability, second.probability, atol=1e-5)
     np.testing.assert_array_equal(first.edges, second.edges)
-    assert (first.rounds, first.passes) == (second.rounds, second.passes)
+    assert first.rounds == second.rounds
 
 
 def plain_loop(network: MemoNetwork, picture: np.ndarray, steps: int, guidance: float) -> tuple[Any, Any]:
@@ -144,9 +144,8 @@ def test_guidance_is_that_of_the_formula(network: MemoNetwork) -> None:
         expected = reveal(plain, (1, 32, 32), settings)
     guided = Predictor(network, settings, guidance=1.7).predict([picture], ["a"])[0]
     np.testing.assert_allclose(guided.probability, expected.probability[0].numpy(), atol=1e-5)
-    assert guided.passes == 2 * guided.rounds == 8
+    assert guided.rounds == 4
     unguided = Predictor(network, settings).predict([picture], ["a"])[0]
-    assert unguided.passes == 4
     assert np.abs(guided.probability - unguided.probability).max() > 1e-3
 
 
@@ -186,6 +185,22 @@ def test_what_need_not_be_computed_is_not(network: MemoNetwork, monkeypatch: pyt
     assert sum(passes) == 2 * sum(rounds) - 4  # and kept
     for picture, prediction in zip(pictures, predictions, strict=True):
         assert_same(predictor.predict([picture], ["alone"])[0], prediction)
+
+
+def test_few_sizes_of_the_black_image_are_kept(network: MemoNetwork) -> None:
+    """Folders of photographs of a thousand sizes do not fill the memory."""
+    sizes = [(32, 32 * count) for count in range(1, KEPT_SIZES + 3)]
+    predictor = Predictor(network, RevealSettings("locmax", 1), guidance=1.5, dino_size="adaptive")
+    pictures = images(*sizes)
+    first = predictor.predict(pictures[:1], ["a"])[0]
+    for picture in pictures[1:-1]:
+        predictor.predict([picture, pictures[0]], ["other", "a"])  # one that is used again stays
+    for kept in (predictor._black_logits, predictor._black_features):
+        assert len(kept) == KEPT_SIZES
+    assert (32, 32) in predictor._black_logits
+    predictor.predict(pictures[1:], [str(number) for number in range(1, len(pictures))])
+    assert (32, 32) not in predictor._black_logits
+    assert_same(predictor.predict(pictures[:1], ["a"])[0], first)
 
 
 def test_frames_lead_to_the_result(network: MemoNetwork) -> None:
@@ -239,7 +254,6 @@ def test_tiles_blend_the_logits_of_each(network: MemoNetwork) -> None:
     # In the middle of the overlap both tiles weigh the same.
     middle = ((left[:, 63] * 32.5 + right[:, 31] * 31.5) / 64).sigmoid()
     np.testing.assert_allclose(tiled.probability[:, 63], middle, atol=1e-5)
-    assert tiled.passes == 4
     small = Predictor(network, settings, guidance=1.4, tile=128).predict([picture], ["a"])[0]
     assert_same(small, whole.predict([picture], ["a"])[0])
 
@@ -264,7 +278,6 @@ def test_scales_average_logits(network: MemoNetwork) -> None:
     predictor = Predictor(network, RevealSettings("locmax", 1), scales=(1, 0.5))
     found = predictor.predict([picture], ["a"])[0]
     np.testing.assert_allclose(found.probability, logits.softmax(1)[0, 1].numpy(), atol=1e-5)
-    assert found.passes == 2
     several = Predictor(network, RevealSettings("locmax", 4), 1.4, scales=(1, 2)).predict([picture], ["a"])[0]
     assert several.rounds == 4
     same = Predictor(network, RevealSettings("locmax", 4), scales=(1, 1)).predict([picture], ["a"])[0]
@@ -320,6 +333,8 @@ def test_without_a_compiler_the_network_runs_uncompiled(network: MemoNetwork, mo
     ("options", "message"),
     [
         ({"guidance": 0.5}, "guidance 0.5"),
+        ({"guidance": float("inf")}, "guidance inf"),
+        ({"guidance": float("nan")}, "guidance nan"),
         ({"precision": "fp8"}, "fp8"),
         ({"dino_size": "big"}, "big"),
         ({"long_side": 0}, "long_side 0"),
@@ -327,6 +342,7 @@ def test_without_a_compiler_the_network_runs_uncompiled(network: MemoNetwork, mo
         ({"tile": 100}, "tile 100"),
         ({"scales": ()}, "scales"),
         ({"scales": (1, -1)}, "scales"),
+        ({"scales": (1, float("inf"))}, "scales"),
         ({"scales": (1, 2), "tile": 128}, "tile and scales"),
     ],
 )
@@ -339,6 +355,29 @@ def test_random_priority_depends_on_name_and_seed() -> None:
     assert torch.equal(random_priority("a", 0, 4, 5), random_priority("a", 0, 4, 5))
     assert not torch.equal(random_priority("a", 0, 4, 5), random_priority("b", 0, 4, 5))
     assert not torch.equal(random_priority("a", 0, 4, 5), random_priority("a", 1, 4, 5))
+
+
+@pytest.mark.parametrize("strategy", ["locmax", "random"])
+def test_what_the_official_reveal_draws_is_seeded(
+    network: MemoNetwork, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It depends on the seed and the names, not on what was drawn before, and disturbs nothing drawn after."""
+    monkeypatch.setattr("edgebench.methods.memo.reveal.CAP_SHARE", 0.05)  # or noise would never reach it
+    settings = RevealSettings(strategy, 4, compat="official")  # type: ignore[arg-type]
+    pictures = images((32, 32), (32, 32), (30, 20))
+
+    def predicted(names: str, seed: int = 0) -> list[np.ndarray]:
+        torch.rand(3)
+        state = torch.get_rng_state()
+        found = Predictor(network, settings, guidance=1.5, seed=seed).predict(pictures, list(names))
+        assert torch.equal(torch.get_rng_state(), state)
+        return [each.probability for each in found]
+
+    first = predicted("abc")
+    for one, same, seeded, named in zip(first, predicted("abc"), predicted("abc", 1), predicted("xyz"), strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, seeded)
+        assert not np.array_equal(one, named)
 
 
 def test_bf16_stays_close(network: MemoNetwork) -> None:

@@ -144,6 +144,71 @@ def test_maps_are_no_photographs(folder: Path) -> None:
     assert second.done == []
 
 
+@pytest.mark.parametrize("output", [".", "..", "../..", "trip", "trip/edges"])
+def test_an_output_anywhere_around_the_photographs(folder: Path, output: str) -> None:
+    """Above them, among them or below: all photographs are found, and no map is taken for one."""
+    (folder / "frames").mkdir()
+    Image.fromarray(data.rocket()[:40, :40]).save(folder / "frames" / "film.jpg")  # no map, in spite of its folder
+    for again in (False, True):
+        summary = predict_photos(stage.sobel(), folder, folder / output, overwrite=False)
+        assert sorted(summary.there if again else summary.done) == sorted([*NAMES, "frames/film"])
+        assert (summary.done == []) == again
+
+
+def test_photographs_are_not_replaced_by_their_maps(folder: Path) -> None:
+    place = folder.rename(folder.parent / "prediction")
+    before = (place / "cat.png").read_bytes()
+    with pytest.raises(ConfigError, match="own map would be written"):
+        predict_photos(stage.sobel(), place / "cat.png", place.parent, overwrite=True)
+    for path in (*place.glob("*.jpg"), place / "page.png"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="nothing but 2 maps"):
+        predict_photos(stage.sobel(), place, place.parent, overwrite=True)
+    assert (place / "cat.png").read_bytes() == before
+
+
+def test_a_map_of_another_photograph_is_not_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, detector = tmp_path / "out", stage.sobel()
+    monkeypatch.chdir(folder)
+    predict_photos(detector, Path("cat.png"), output, overwrite=False)
+    monkeypatch.chdir(tmp_path)  # what was typed there is not what it would mean here
+    made = (output / "prediction" / "cat.png").read_bytes()
+    other = tmp_path / "cat.jpg"
+    Image.fromarray(data.coffee()[:30, :30]).save(other)
+    summary = predict_photos(detector, other, output, overwrite=False)
+    assert summary.done == []
+    assert f"replace that of {folder / 'cat.png'}; give another folder, or --overwrite" in summary.failed[str(other)]
+    assert (output / "prediction" / "cat.png").read_bytes() == made
+    assert predict_photos(detector, folder / "cat.png", output, overwrite=False).there == ["cat"]
+    (folder / "cat.png").rename(tmp_path / "moved.png")
+    (tmp_path / "moved.png").rename(tmp_path / "cat.png")  # the same photograph in another place
+    assert predict_photos(detector, tmp_path / "cat.png", output, overwrite=False).there == ["cat"]
+    assert predict_photos(detector, other, output, overwrite=True).done == ["cat"]
+    assert level(output / "prediction" / "cat.png").shape == (30, 30)
+
+
+def test_pictures_that_are_not_read_are_named(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(data.chelsea()[:20, :20]).save(folder / "anim.gif")
+    for name in ("phone.HEIC", "trip/raw.cr2"):
+        (folder / name).write_bytes(b"anything")
+    summary = predict_photos(stage.sobel(), folder, tmp_path / "out", overwrite=False)
+    assert sorted(summary.done) == NAMES
+    assert "animations are not read; save" in summary.failed[str(folder / "anim.gif")]
+    assert "save it as JPEG or PNG" in summary.failed[str(folder / "phone.HEIC")]
+    assert "develop it" in summary.failed[str(folder / "trip/raw.cr2")]
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["failed"] == summary.failed
+    alone = predict_photos(stage.sobel(), folder / "phone.HEIC", tmp_path / "out", overwrite=False)
+    assert list(alone.failed) == [str(folder / "phone.HEIC")]
+    # What `--frames` writes is not taken for a photograph's animation.
+    (folder / "frames").mkdir()
+    (folder / "anim.gif").rename(folder / "frames" / "anim.gif")
+    again = predict_photos(stage.sobel(), folder, folder, overwrite=False)
+    assert str(folder / "frames" / "anim.gif") not in again.failed
+
+
 def test_two_photographs_of_one_name(folder: Path, tmp_path: Path) -> None:
     Image.fromarray(data.coffee()[:30, :30]).save(folder / "cat.jpg")
     summary = predict_photos(stage.sobel(), folder, tmp_path / "out", overwrite=False)
@@ -168,6 +233,7 @@ def test_what_cannot_be_begun(folder: Path, tmp_path: Path) -> None:
     [
         (lambda: stage.canny(low=0.3, high=0.2), "low 0.3"),
         (lambda: stage.canny(sigma=0), "sigma 0"),
+        (lambda: stage.canny(sigma=float("inf")), "sigma inf"),
         (lambda: stage.sobel(threshold=2), "threshold 2"),
     ],
 )
@@ -264,6 +330,16 @@ def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Pa
         last = np.asarray(animation.convert("RGB"))[: 3 * 60 : 3, 8 : 8 + 3 * 80 : 3, 0]
     assert np.abs(last.astype(int) - level(output / "prediction" / "cat.png")).max() <= 8
     assert predict_photos(detector, folder, output, overwrite=False, frames=True).done == []
+
+
+def test_the_official_draws_do_not_depend_on_what_is_left_to_do(folder: Path, tmp_path: Path, weights: Path) -> None:
+    detector = stage.memo(weights, steps=3, guidance=1, reveal="random", compat="official", device="cpu")
+    predict_photos(detector, folder, tmp_path, overwrite=False)
+    coffee = tmp_path / "prediction" / "coffee.png"  # as large as the cat
+    before = level(coffee)
+    coffee.unlink()
+    assert predict_photos(detector, folder, tmp_path, overwrite=False).done == ["coffee"]
+    np.testing.assert_array_equal(level(coffee), before)
 
 
 def test_memo_can_work_on_a_smaller_image(folder: Path, tmp_path: Path, weights: Path) -> None:

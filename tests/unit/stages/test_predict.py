@@ -81,15 +81,27 @@ def test_images_of_one_padded_size_share_a_batch(inputs: Path, monkeypatch: pyte
     assert batches == [["a", "b", "c"], ["d", "e"]]
 
 
-def test_an_interrupted_run_ends_with_the_same_files(inputs: Path) -> None:
-    record = predict(spec(inputs, "whole", batch=2, frames=2))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"reveal": "random"},
+        {"compat": "official"},
+        {"compat": "official", "reveal": "random"},
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_files(
+    inputs: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgebench.methods.memo.reveal.CAP_SHARE", 0.05)  # or noise would never reach it
+    record = predict(spec(inputs, "whole", batch=2, frames=2, **options))
     whole = files(inputs / "whole")
     assert record["n_images"] == 5
     assert list(whole) == [*(f"maps/{name}.png" for name in SIZES), "frames/a.npz", "frames/b.npz"]
-    predict(spec(inputs, "cut", batch=2, frames=2))
+    predict(spec(inputs, "cut", batch=2, frames=2, **options))
     for gone in ("maps/b.png", "maps/e.png", "frames/b.npz"):
         (inputs / "cut" / gone).unlink()
-    predict(spec(inputs, "cut", batch=2, frames=2))
+    predict(spec(inputs, "cut", batch=2, frames=2, **options))
     assert files(inputs / "cut") == whole
 
 
@@ -135,6 +147,8 @@ def predict_map(inputs: Path, folder: str, **options: Any) -> np.ndarray:
         ({"scales": []}, "at least 1"),
         ({"steps": "some"}, "adaptive"),
         ({"confidence_threshold": 1}, "less than 1"),
+        ({"guidance": float("inf")}, "finite"),
+        ({"guidance": float("nan")}, "finite"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(inputs: Path, options: dict[str, Any], message: str) -> None:

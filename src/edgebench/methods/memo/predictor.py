@@ -33,6 +33,9 @@ from edgebench.methods.memo.tiles import (
 CPU_PIXELS = 128 * 128
 """So many pixels go through the network at a time on a CPU: small batches stay in its caches."""
 
+KEPT_SIZES = 4
+"""Of the black image, features and first answer are kept for so many sizes."""
+
 COMPILED_SHAPES = 64
 """A compiled network may be specialised to so many shapes."""
 
@@ -44,15 +47,13 @@ class Prediction:
     Attributes:
         probability: float32 (H, W) in [0, 1], of an edge, in the step that revealed the pixel.
         edges: uint8 (H, W), 1 where an edge was revealed.
-        rounds: Reveal steps until the image was finished.
-        passes: Network passes for it: a guided round takes two (for each scale and each tile), of which the
-            first unconditional one is shared by all images of a size.
+        rounds: Reveal steps until the image was finished. A guided one takes two passes of the network, of which
+            the first unconditional pass is shared by all images of a size.
     """
 
     probability: NDArray[np.float32]
     edges: NDArray[np.uint8]
     rounds: int
-    passes: int
 
 
 OnFrame = Callable[[str, int, NDArray[np.uint8], NDArray[np.float32]], None]
@@ -62,16 +63,22 @@ probability float32 (H, W), which is 0 where the pixel is masked."""
 
 def random_priority(name: str, seed: int, height: int, width: int) -> Tensor:
     """Random numbers (H, W) that depend on the image's name, the seed and the size alone."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    generator = torch.Generator().manual_seed(derived_seed(seed, name))
     return torch.rand(height, width, generator=generator)
+
+
+def derived_seed(seed: int, *names: str) -> int:
+    """A seed below 2^56 that depends on `seed` and on the names, in their order."""
+    digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 class Predictor:
     """Predicts edge maps with one network and one way of revealing.
 
-    The result of an image does not depend on the images that share its batch (up to rounding, and except
-    with compat "official", whose random choices come from PyTorch's global generator).
+    The result of an image does not depend on the images that share its batch (up to rounding). Only compat
+    "official", which draws from PyTorch's global generator for all of them in turn, depends on the batch: its
+    generator is seeded from the seed and the names before each.
     """
 
     def __init__(
@@ -99,7 +106,7 @@ class Predictor:
             device: Where to compute.
             precision: Of the network; confidences are float32 always.
             batch_size: Images per batch; only images of one padded size share a batch.
-            seed: Of the random reveal.
+            seed: Of the random reveal, and of what compat "official" draws.
             long_side: Larger images are shrunk to it; see `Predictor.predict`.
             tile: Larger images go through the network in tiles of this side (approximate).
             scales: The logits are averaged over the image at these scales.
@@ -109,15 +116,15 @@ class Predictor:
         Raises:
             ConfigError: a value is out of range.
         """
-        if not guidance >= 1:
-            raise ConfigError(f"guidance {guidance}: give a scale of at least 1 (1 is no guidance).")
+        if not 1 <= guidance < math.inf:
+            raise ConfigError(f"guidance {guidance}: give a finite scale of at least 1 (1 is no guidance).")
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision {precision!r} is unknown; choose fp32 or bf16.")
         if dino_size not in ("fixed", "adaptive"):
             raise ConfigError(f"dino_size {dino_size!r} is unknown; choose fixed or adaptive.")
         if long_side is not None and long_side < 1:
             raise ConfigError(f"long_side {long_side}: give a number of pixels from 1, or null.")
-        if not scales or not all(scale > 0 for scale in scales):
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ConfigError(f"scales {list(scales)}: give one or more factors above 0, for example [0.5, 1, 2].")
         if tile is not None and (tile <= OVERLAP or tile % PADDING):
             raise ConfigError(f"tile {tile}: give a multiple of {PADDING} above {OVERLAP}, or null.")
@@ -159,7 +166,7 @@ class Predictor:
 
         Args:
             images: uint8 (H, W, 3) RGB each, of any sizes.
-            names: One per image; they seed the random reveal and appear in error messages.
+            names: One per image; with the seed they decide what is drawn, and they appear in error messages.
             on_frame: Called after each step for each image that was not finished before it.
 
         Raises:
@@ -217,9 +224,16 @@ class Predictor:
             finished.update(index for index, more in enumerate(left) if not more)
 
         on_step: OnStep | None = None if on_frame is None else show
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            denoise, views = self._logits(image)
-            revealed = reveal(denoise, (len(names), height, width), self.settings, self.device, priority, on_step)
+        draws = self.settings.compat == "official" and self.settings.strategy != "topk"
+        with (
+            torch.random.fork_rng(devices=[], enabled=draws),  # what is drawn elsewhere stays as it would be
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            if draws:
+                torch.default_generator.manual_seed(derived_seed(self.seed, *names))
+            revealed = reveal(
+                self._logits(image), (len(names), height, width), self.settings, self.device, priority, on_step
+            )
         predictions = []
         for index, name in enumerate(names):
             edges, probability = back(index, revealed.edges, revealed.probability)
@@ -227,20 +241,18 @@ class Predictor:
                 raise EdgebenchError(
                     f"{name}: the network's answer is not a number. Use precision fp32, or check the weights."
                 )
-            rounds = revealed.rounds[index]
-            passes = rounds * views * (1 if self.guidance == 1 else 2)
-            predictions.append(Prediction(probability, edges, rounds, passes))
+            predictions.append(Prediction(probability, edges, revealed.rounds[index]))
         return predictions
 
-    def _logits(self, image: Tensor) -> tuple[Denoise, int]:
-        """What tells the logits of a fixed batch, and how often it looks at an image in a step."""
+    def _logits(self, image: Tensor) -> Denoise:
+        """What tells the logits of a fixed batch."""
         height, width = image.shape[-2:]
         if self.tile is not None and max(height, width) > self.tile:
             starts = [(top, left) for top in tile_starts(height, self.tile) for left in tile_starts(width, self.tile)]
-            return self._in_tiles(image, starts), len(starts)
+            return self._in_tiles(image, starts)
         if self.scales != (1.0,):
-            return self._at_scales(image), len(self.scales)
-        return self._guided(image, self.network.encode(image)), 1
+            return self._at_scales(image)
+        return self._guided(image, self.network.encode(image))
 
     def _guided(self, image: Tensor, features: Tensor | None) -> Denoise:
         """Guided logits of a fixed batch; what depends on the images alone is computed here, once."""
@@ -259,10 +271,11 @@ class Predictor:
         def guided(tokens: Tensor, ratio: Tensor, step: int, active: list[int]) -> Tensor:
             own, embedded, shifts = condition.of(active), denoiser.embed(tokens), denoiser.shifts(ratio)
             if step == 0:  # All is masked and the image black: one answer for every image of this size.
-                if size not in self._black_logits:
-                    hidden = embedded[:1] + black.stem
-                    self._black_logits[size] = self._passes(hidden, shifts[:1], black.features).float()
-                unconditional = self._black_logits[size]
+                unconditional = _kept(
+                    self._black_logits,
+                    size,
+                    lambda: self._passes(embedded[:1] + black.stem, shifts[:1], black.features).float(),
+                )
                 conditional = self._passes(embedded + own.stem, shifts, own.features).float()
             else:
                 both = torch.cat((embedded + own.stem, embedded + black.stem))
@@ -371,12 +384,21 @@ class Predictor:
         return logits[:count]
 
     def _features_of_black(self, black: Tensor) -> Tensor | None:
-        """Features (1, C, h, w) of a black image, kept for every size that DINOv2 sees."""
+        """Features (1, C, h, w) of a black image, kept for the sizes that DINOv2 sees."""
         if self.network.dino is None:
             return None
-        size = self.network.dino.input_size(*black.shape[-2:])
-        if size not in self._black_features:
+
+        def encode() -> Tensor:
             features = self.network.encode(black)
             assert features is not None
-            self._black_features[size] = features
-        return self._black_features[size]
+            return features
+
+        return _kept(self._black_features, self.network.dino.input_size(*black.shape[-2:]), encode)
+
+
+def _kept(kept: dict[tuple[int, int], Tensor], size: tuple[int, int], make: Callable[[], Tensor]) -> Tensor:
+    """What is kept for a size, made when it is not there; only the sizes that were used last are kept."""
+    kept[size] = kept.pop(size) if size in kept else make()
+    while len(kept) > KEPT_SIZES:
+        del kept[next(iter(kept))]
+    return kept[size]

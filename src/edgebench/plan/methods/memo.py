@@ -146,7 +146,7 @@ class MemoPredict(Predict):
     steps: PositiveInt | Literal["full", "adaptive"] = 10
     confidence_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
     schedule: Literal["uniform", "linear", "exponential", "cycloid", "circle_x", "circle_t"] = "uniform"
-    guidance: Annotated[float, Field(ge=1)] = 1.4
+    guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.4
     compat: Literal["edgebench", "official", "native"] = "edgebench"
     dino_size: Literal["fixed", "adaptive"] = "fixed"
     long_side: PositiveInt | None = None
