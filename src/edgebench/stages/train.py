@@ -101,6 +101,8 @@ def _memo_released(spec: RunSpec) -> dict[str, Any]:
         "preset": released.preset,
         "averaged_updates": released.averaged,
         "merged_lora_rank": released.lora_rank,
+        "adapter_parameters": released.adapter_parameters,
+        "parameters": sum(value.numel() for value in released.state.values()),
         **notes,
     }
 
