@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgebench.cli.doctor import examine
+from edgebench.cli.doctor import doctor, examine
 from edgebench.cli.fetch import fetch
 from edgebench.errors import ConfigError, DataError
 from edgebench.methods.memo.network import MemoNetwork
@@ -44,6 +44,18 @@ class TestDoctor:
 
     def test_everything_that_is_not_good_says_what_it_costs(self, tmp_path: Path) -> None:
         assert all(each.cost for each in examine(tmp_path) if each.state != "good")
+
+    def test_what_to_type_is_printed_in_full(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Brackets are markup to Rich, which would print `pip install '.'`."""
+        monkeypatch.setattr("edgebench.cli.doctor.importlib.util.find_spec", lambda name: None)
+        monkeypatch.setenv("COLUMNS", "200")
+        doctor()
+        output = capsys.readouterr().out
+        for part in ("app", "onnx", "tensorboard"):
+            assert f"`pip install '.[{part}]'`" in output
+        assert "limits  ONNX: missing" in output
 
     def test_a_missing_library_is_broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib import metadata
