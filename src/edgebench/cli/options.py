@@ -68,6 +68,6 @@ def find_checkpoint(root: Path, name_or_folder: str) -> Path:
     if Path(name_or_folder).is_dir():
         return Path(name_or_folder)
     run = workbench(root, None).checkpoint_run(name_or_folder)
-    if not Path(run.record).is_file():
+    if not (root / run.record).is_file():
         raise DataError(f"{name_or_folder}: is not here yet. Type `edgebench fetch {name_or_folder}` first.")
-    return Path(run.folder)
+    return root / run.folder

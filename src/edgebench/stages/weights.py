@@ -48,6 +48,7 @@ def find_weights(bench: Workbench, name_or_file: str) -> Path:
             f"{nearest(name_or_file, [*checkpoints, *scales])}"
         )
     # The record is written last: without it the weights may be those of an interrupted run.
-    if not Path(run.record).is_file() or not Path(run.folder, WEIGHTS).is_file():
-        raise DataError(f"{name_or_file}: the weights are not here yet ({run.folder}). Type `{command}` first.")
-    return Path(run.folder, WEIGHTS)
+    folder = bench.root / run.folder
+    if not (bench.root / run.record).is_file() or not (folder / WEIGHTS).is_file():
+        raise DataError(f"{name_or_file}: the weights are not here yet ({folder}). Type `{command}` first.")
+    return folder / WEIGHTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from edgebench.stages.weights import find_weights
 
 @pytest.fixture
 def bench(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    shutil.copytree(root / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
-    return Workbench(root)
+    return Workbench(Path("."))
 
 
 def finish(folder: str | Path) -> Path:

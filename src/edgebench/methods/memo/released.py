@@ -87,7 +87,9 @@ def convert_released(
     return released
 
 
-def read_released(source: str | Path, configs: Mapping[str, NetworkConfig] = PRESETS) -> ReleasedWeights:
+def read_released(
+    source: str | Path, configs: Mapping[str, NetworkConfig] = PRESETS, device: str = "cpu"
+) -> ReleasedWeights:
     """Read a training checkpoint of MEMO's authors.
 
     Its key `module` holds the network twice, as `denoiser.*` and, averaged, as `ema_denoiser.module.*`. The
@@ -97,6 +99,7 @@ def read_released(source: str | Path, configs: Mapping[str, NetworkConfig] = PRE
     Args:
         source: The DeepSpeed file. No code in it is run.
         configs: Networks among which the right one is recognised.
+        device: Where the weights go; with `meta` names and shapes are checked, but no weight is read.
 
     Raises:
         DataError: the file is missing, damaged, would run code, or holds something else; says what to do.
@@ -110,7 +113,9 @@ def read_released(source: str | Path, configs: Mapping[str, NetworkConfig] = PRE
     if not any(name.startswith(AVERAGED) for name in module):
         averaged = 0
     prefix = LIVE if averaged == 0 else AVERAGED
-    official = {name.removeprefix(prefix): value for name, value in module.items() if name.startswith(prefix)}
+    official = {
+        name.removeprefix(prefix): value.to(device) for name, value in module.items() if name.startswith(prefix)
+    }
     if not official:
         raise DataError(f"{source}: 'module' holds no weights named {prefix}*, as MEMO's released files do. {_AGAIN}")
     try:
