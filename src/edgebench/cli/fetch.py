@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import chdir
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from edgebench.cli.options import Root, workbench
 from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import read_json
 from edgebench.plan.definitions import Checkpoint, Dataset
+from edgebench.plan.runs import is_pinned
 
 
 def fetch(
@@ -30,7 +31,8 @@ def fetch(
 
     It lands where the repository's workflow looks for it, so that `snakemake` does not fetch it again. Interrupted,
     it goes on where it stood; damaged files are set aside and tried from the next mirror. MEMO's released weights
-    are converted to a file that `edgebench predict` reads.
+    are converted to a file that `edgebench predict` reads. Of a checkpoint whose definition does not say which
+    content it means, the lines that pin it are printed.
 
     Examples:
         edgebench fetch bsds500
@@ -75,3 +77,18 @@ def fetch(
             bench.write_spec(converted)
             carry_out(Path(converted.spec_file), jobs)
             print(f"{name}: converted, in {root / converted.folder}")
+    if isinstance(definition, Checkpoint) and not is_pinned(definition.model_dump()):
+        print(f"{name}: not pinned, its owners may change it. To have these very files everywhere, write into")
+        print(f"config/checkpoints/{name}.yaml\n\n{_pinning(definition, record)}")
+        print(f"and type `edgebench fetch {name} --mirror {folder}`, which takes them from here.")
+
+
+def _pinning(definition: Checkpoint, record: dict[str, Any]) -> str:
+    """The lines of a definition that admit only the files that were fetched."""
+    import yaml
+
+    source = definition.source.model_dump(exclude_none=True, exclude_defaults=True)
+    if "hub" in source and record["commit"]:
+        source["hub"]["revision"] = record["commit"]
+    files = {each["path"]: {"sha256": each["sha256"], "bytes": each["bytes"]} for each in record["contents"]}
+    return str(yaml.safe_dump({"source": source, "files": files}, sort_keys=False, width=1000))

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from edgebench.cli.doctor import doctor, examine
 from edgebench.cli.fetch import fetch
 from edgebench.errors import ConfigError, DataError
-from edgebench.files import write_json
+from edgebench.files import sha256_file, write_json
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import preset
 from edgebench.methods.memo.weights import load_network
@@ -191,7 +192,7 @@ class TestFetch:
             fetch("memo_laion_tiny", **arguments)
 
     def test_a_file_that_cannot_be_converted_is_not_fetched(
-        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
             monkeypatch.setenv(name, "1")
@@ -209,9 +210,21 @@ class TestFetch:
         assert not list(repository.glob("results/runs/fetch/*/run.json"))
         definition = repository / "config/checkpoints/memo_laion_tiny.yaml"
         definition.write_text(definition.read_text().replace("preset: tiny", "preset: small"))
+        capsys.readouterr()
         fetch("memo_laion_tiny", mirror=str(right), **arguments)
         assert load_network(find_weights(Workbench(repository), "memo_laion_tiny")).config == preset("small")
         assert (tmp_path / "wrong.pt").stat().st_size == 5000
+
+        # What it prints to pin the checkpoint is taken, found sufficient, and enforced.
+        printed = capsys.readouterr().out.partition("memo_laion_tiny.yaml\n\n")[2].partition("and type")
+        pinned = yaml.safe_load(definition.read_text()) | yaml.safe_load(printed[0])
+        definition.write_text(yaml.safe_dump(pinned))
+        assert pinned["files"] == {"right.pt": {"sha256": sha256_file(right), "bytes": right.stat().st_size}}
+        other = write_deepspeed(tmp_path / "other.pt", weights, updates=10)
+        with pytest.raises(DataError, match=r"other\.pt is another file"):
+            fetch("memo_laion_tiny", mirror=str(other), **arguments)
+        fetch("memo_laion_tiny", mirror=str(right), **arguments)
+        assert "not pinned" not in capsys.readouterr().out
 
     def test_unknown_data_set(self, root: Path) -> None:
         assert "Did you mean 'bsds500'?" in run(root, "fetch", "bsd500", code=2)
