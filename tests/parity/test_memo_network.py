@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +17,7 @@ from edgebench.methods.memo.lora import add_lora, merge_lora
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.official import from_official, our_name
 from edgebench.methods.memo.presets import DinoConfig, NetworkConfig, preset
+from tests.unit.methods.deepspeed import official_name
 
 torch.set_num_threads(1)
 TOLERANCE = 2e-4
@@ -77,6 +80,39 @@ def test_image_features(network: MemoNetwork, io: dict[str, Tensor]) -> None:
         features = network.encode(io["image"])
     assert features is not None
     torch.testing.assert_close(features, io["dino_features_mapped"], atol=TOLERANCE, rtol=0)
+
+
+def rule_fill(name: str, shape: torch.Size, count: int | None = None) -> np.ndarray:
+    """The first `count` values of a parameter, filled by the fixtures' rule from its official name, float32."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))  # value by value: fewer are the first of more
+    values = random.standard_normal(shape.numel() if count is None else count).astype(np.float32)
+    if name.endswith(("cls_token", "pos_embed", "register_tokens", "mask_token")):
+        return 0.5 * values
+    if name.endswith("gamma") or (name.endswith("weight") and len(shape) == 1):
+        return 1 + 0.1 * values
+    if len(shape) == 1:
+        return 0.1 * values
+    return values if name == "embedder.weight" else values / np.float32(np.sqrt(shape[1:].numel()))
+
+
+@pytest.mark.parametrize("kind", ["tiny", "default"])
+def test_the_networks_tensors_filled_by_rule(folder: Path, kind: str) -> None:
+    """Names and shapes of our parameters give the values and sums of the authors' network."""
+    expected = json.loads((folder / "rulefill_checksums.json").read_text())[kind]
+    with torch.device("meta"):
+        network = MemoNetwork(preset(kind))
+    shapes = {official_name(name): value.shape for name, value in network.named_parameters()}
+    assert sum(shape.numel() for shape in shapes.values()) == expected["numel"]
+    for name, values in expected["first4"].items():
+        np.testing.assert_allclose(rule_fill(name, shapes[name], 4), values, rtol=1e-6)
+    if kind == "tiny":  # the default network's 238 million values would take too long
+        sums = np.array(
+            [
+                [part.sum(dtype=np.float64), np.abs(part).sum(dtype=np.float64)]
+                for part in (rule_fill(name, shape) for name, shape in shapes.items())
+            ]
+        ).sum(axis=0)
+        np.testing.assert_allclose(sums, [expected["sum"], expected["abs_sum"]], rtol=1e-6)
 
 
 def test_adapters_run_and_merge_alike(folder: Path, io: dict[str, Tensor]) -> None:

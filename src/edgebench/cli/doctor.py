@@ -16,7 +16,7 @@ from typing import Literal
 import typer
 
 State = Literal["good", "limits", "broken"]
-_MARKS = {"good": "[green]good  [/green]", "limits": "[yellow]limits[/yellow]", "broken": "[red]broken[/red]"}
+_STYLES = {"good": "green", "limits": "yellow", "broken": "red"}
 DEMO_DISK_GB = 1.0
 MINI_DISK_GB = 5.0
 
@@ -43,13 +43,17 @@ def doctor() -> None:
     Exit status 1 when something is broken, 0 otherwise.
     """
     from rich.console import Console
+    from rich.text import Text
 
     findings = examine(Path("."))
     console = Console()
     for each in findings:
-        console.print(f"{_MARKS[each.state]}  [bold]{each.name}[/bold]: {each.what}", highlight=False)
+        # As plain text: in markup, the brackets of `pip install '.[app]'` would be taken for a style.
+        console.print(
+            Text.assemble((f"{each.state:6}", _STYLES[each.state]), "  ", (each.name, "bold"), f": {each.what}")
+        )
         if each.cost:
-            console.print(f"          {each.cost}", highlight=False)
+            console.print(Text(f"          {each.cost}"))
     if any(each.state == "broken" for each in findings):
         raise typer.Exit(1)
 
@@ -158,8 +162,9 @@ def _writing(folder: Path) -> Finding:
 
 def _optional() -> list[Finding]:
     parts = [
-        ("TensorBoard", "tensorboard", "Training logs to CSV only. `pip install 'edgebench[tensorboard]'`."),
-        ("Gradio", "gradio", "`edgebench app` does not work, `predict` does. `pip install 'edgebench[app]'`."),
+        ("TensorBoard", "tensorboard", "Training logs to CSV only. `pip install '.[tensorboard]'`."),
+        ("Gradio", "gradio", "`edgebench app` does not work, `predict` does. `pip install '.[app]'`."),
+        ("ONNX", "onnx", "`edgebench export` does not work. `pip install '.[onnx]'`."),
         (
             "SLURM plugin",
             "snakemake_executor_plugin_slurm",

@@ -28,7 +28,7 @@ def memo(
 ) -> None:
     """Write MEMO as two ONNX graphs: the image's features, and one pass of the network.
 
-    Batch, height and width are free. With onnxruntime installed (`pip install "edgebench[onnx]"`) the graphs are
+    Batch, height and width are free. With onnxruntime installed (`pip install ".[onnx]"`) the graphs are
     run once and compared with PyTorch.
 
     Example: `edgebench export memo --weights weights.safetensors -o onnx`

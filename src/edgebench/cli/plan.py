@@ -47,12 +47,12 @@ def plan(
 
     bench = workbench(root, changes, checkpoints)
     wanted = _runs(bench, scale or bench.config.scale, target)
-    records = [read_json(path) for path in sorted(Path("results/runs").glob("*/*/run.json"))]
+    records = [read_json(path) for path in sorted((root / "results" / "runs").glob("*/*/run.json"))]
     console = Console()
     console.print(f"[bold]{target or 'All tables'}[/bold] at scale {scale or bench.config.scale}")
     if runs:
         for run in wanted:
-            state = "done" if Path(run.record).exists() else "to do"
+            state = "done" if (root / run.record).exists() else "to do"
             console.print(f"  {state:5}  {run.role}: {run.name}", highlight=False)
     console.print(render(estimate([run.spec() for run in wanted], records)))
 

@@ -42,7 +42,7 @@ def app(
     """A page for one photograph: choose a method, see probability, edges and the reveal.
 
     Weights are those that lie below results/ (of `make demo`, of trainings, of released checkpoints that were
-    fetched). Nothing leaves this machine. Needs Gradio: `pip install 'edgebench[app]'`. Ctrl-C ends it.
+    fetched). Nothing leaves this machine. Needs Gradio: `pip install '.[app]'`. Ctrl-C ends it.
 
     Example: edgebench app --open
     """
@@ -182,7 +182,7 @@ def build(root: Path) -> gradio.Blocks:
         import gradio
     except ImportError as error:
         raise EdgebenchError(
-            f"the page needs Gradio ({error}). Type `pip install 'edgebench[app]'`; `edgebench predict` does the same "
+            f"the page needs Gradio ({error}). Type `pip install '.[app]'`; `edgebench predict` does the same "
             f"without it."
         ) from None
     from edgebench.stages.photos import METHODS, trained_weights

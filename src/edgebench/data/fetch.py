@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,13 +23,14 @@ from edgebench.data.images import IMAGE_SUFFIXES
 from edgebench.data.manifest import ManifestEntry
 from edgebench.data.packing import download_list, pack_folder
 from edgebench.data.scenes import DRAWN, draw_dataset
-from edgebench.data.shards import Failure
+from edgebench.data.shards import FAILURES, NOTES, Failure
 from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.files import digest, read_json
+from edgebench.files import digest, read_json, write_json
 from edgebench.progress import track
 
 QUARANTINE = ".quarantine"
 PARTS = ".parts"
+ORIGIN = ".origin.json"
 UNREACHABLE_LIMIT = 5
 """After so many files in a row from a server that does not answer, the rest is not asked of it."""
 
@@ -140,9 +141,8 @@ def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchR
 def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Sequence[str], jobs: int = 4) -> FetchReport:
     name = definition.get("name")
     folder = Path(mirrors[0]) if mirrors else destination
-    if definition["layout"] == "shards" and folder.is_file():
-        return _shard_report(destination, str(folder), download_list(folder, destination, str(name), jobs))
-    if not folder.is_dir():
+    is_list = definition["layout"] == "shards" and folder.is_file()
+    if not folder.is_dir() and not is_list:
         or_list = ", or name a list of addresses there" if definition["layout"] == "shards" else ""
         raise DataError(
             f"{folder}: no such folder. edgebench does not download {name}: get the images, then type "
@@ -150,25 +150,77 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
         )
     if folder.resolve() in destination.resolve().parents:
         raise DataError(f"{destination}: lies inside {folder}, which it is to be filled from. Choose another folder.")
-    if definition["layout"] == "shards":
-        if any(folder.glob("*.tar")):
-            for file in sorted(folder.glob("*.tar")) if folder != destination else ():
-                with _explaining_full_disk(destination):
-                    _link_or_copy(file, destination / file.name)
-            return _shard_report(destination, str(folder), [])
-        return _shard_report(destination, str(folder), pack_folder(folder, destination, str(name)))
+    with _filling(destination, folder, str(name)) as begun_before:
+        if definition["layout"] == "shards":
+            return _take_shards(folder, destination, str(name), jobs, begun_before)
+        return _take_files(definition, folder, destination, begun_before)
+
+
+@contextmanager
+def _filling(destination: Path, origin: Path, name: str) -> Iterator[bool]:
+    """Note from where a folder is filled, until it is whole; yields whether that was begun before.
+
+    Raises:
+        DataError: the folder was to be filled from elsewhere, was not, and is now to be taken as it is.
+    """
+    note = destination / ORIGIN
+    noted = read_json(note) if note.exists() else {"origin": None, "whole": True}
+    if origin.resolve() == destination.resolve():
+        if not noted["whole"]:
+            raise DataError(
+                f"{destination}: holds only a part of {noted['origin']}, from which {name} was being fetched. Type "
+                f"`edgebench fetch {name} --mirror PATH` to go on with it or to take another one."
+            )
+        yield True
+        return
+    here = {"origin": str(origin.resolve())}
+    write_json(note, {**here, "whole": False})
+    yield here["origin"] == noted["origin"]
+    write_json(note, {**here, "whole": True})
+
+
+def _take_shards(folder: Path, destination: Path, name: str, jobs: int, begun_before: bool) -> FetchReport:
+    """Link tar files, or make them of a folder's images or of a list; others that lie there go first."""
+    tars = [file for file in sorted(folder.glob("*.tar")) if not file.name.startswith(".")]
+    goes_on = begun_before and not tars and (destination / NOTES).exists()
+    if folder.resolve() != destination.resolve() and not goes_on:
+        others = {path.name for path in destination.glob("*.tar")} - {file.name for file in tars}
+        for other in sorted(others):
+            if (destination / NOTES / f"{Path(other).stem}.jsonl").exists():  # made here, from something else
+                (destination / other).unlink()
+            else:
+                _set_aside(destination, destination / other, other, "found in place", f"not in {folder}")
+        shutil.rmtree(destination / NOTES, ignore_errors=True)
+        (destination / FAILURES).unlink(missing_ok=True)
+    if folder.is_file():
+        return _shard_report(destination, str(folder), download_list(folder, destination, name, jobs))
+    if not tars:
+        return _shard_report(destination, str(folder), pack_folder(folder, destination, name))
+    for file in tars:
+        with _explaining_full_disk(destination):
+            _link_or_copy(file, destination / file.name)
+    return _shard_report(destination, str(folder), [])
+
+
+def _take_files(definition: Mapping[str, Any], folder: Path, destination: Path, begun_before: bool) -> FetchReport:
+    """Link or copy the images and annotations of a folder; others that lie there are set aside first."""
+    name = definition.get("name")
     suffixes = IMAGE_SUFFIXES if definition["layout"] == "folder" else IMAGE_SUFFIXES | {".mat"}
     index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []
     failed: dict[str, list[str]] = {}
+    files = list(walk_files(folder, suffixes))
+    if files and folder.resolve() != destination.resolve():
+        _set_others_aside(destination, {file.relative_to(folder).as_posix() for file in files}, suffixes, folder)
     try:
-        for file in track(list(walk_files(folder, suffixes)), f"checking {name}"):
+        for file in track(files, f"checking {name}"):
             relative = file.relative_to(folder).as_posix()
             size = file.stat().st_size
             listing.append((relative, size))
             target = destination / relative
-            if index.knows(relative, target) and target.stat().st_mtime_ns == file.stat().st_mtime_ns:
+            known = begun_before and index.knows(relative, target)
+            if known and target.stat().st_mtime_ns == file.stat().st_mtime_ns:
                 continue
             fault = header_fault(file)
             if fault:
@@ -191,6 +243,29 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
     report.origins = {str(folder): report.n_new} if report.n_new else {}
     report.digest = digest(listing)
     return report
+
+
+def _set_others_aside(destination: Path, listed: Set[str], suffixes: Set[str], folder: Path) -> None:
+    """Set files aside that an earlier fetch, from elsewhere, left behind; folders that it leaves empty go."""
+    for current, _, names in os.walk(destination, topdown=False):
+        place = Path(current)
+        if any(part.startswith(".") for part in place.relative_to(destination).parts):
+            continue
+        for name in names:
+            relative = (place / name).relative_to(destination).as_posix()
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes and relative not in listed:
+                _set_aside(destination, place / name, relative, "found in place", f"not in {folder}")
+        if place != destination and not any(place.iterdir()):
+            place.rmdir()
+
+
+def _set_aside(destination: Path, file: Path, relative: str, origin: str, fault: str) -> None:
+    """Move a file out of the way, to `.quarantine`, with the reason beside it."""
+    place = destination / QUARANTINE / relative.replace("/", "__")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(file, place)
+    with open(place.parent / "reasons.txt", "a", encoding="utf-8") as log:
+        log.write(f"{relative}\t{origin}\t{fault}\n")
 
 
 def _shard_report(destination: Path, origin: str, failures: Sequence[Failure]) -> FetchReport:
@@ -334,12 +409,8 @@ class _Fetching:
         self._unreachable[mirror] = 0
 
     def _quarantine(self, file: Path, entry: ManifestEntry, origin: str, fault: str) -> None:
-        place = self._destination / QUARANTINE / entry.path.replace("/", "__")
         with self._lock:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
-            with open(place.parent / "reasons.txt", "a", encoding="utf-8") as log:
-                log.write(f"{entry.path}\t{origin}\t{fault}\n")
+            _set_aside(self._destination, file, entry.path, origin, fault)
             self._quarantined.append(entry.path)
 
     def _check_space(self, manifest: Iterable[ManifestEntry]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -71,7 +72,7 @@ def fetch_checkpoint(
             entries = _listed(definition, own)
     else:
         entries = _listed(definition, [*own, *public])
-    entries = [_with_known(definition, entry) for entry in entries]
+    entries = [_with_known(definition, entry, alone=len(entries) == 1) for entry in entries]
     report = fetch_files(definition["name"], entries, destination, [*own, *public], jobs)
     files = [replace(entry, sha256=sha256_file(destination / entry.path)) for entry in entries]
     return CheckpointFiles(report, files, commit)
@@ -156,6 +157,8 @@ def _on_hub(definition: Mapping[str, Any]) -> tuple[str, str, list[ManifestEntry
             raise DataError(f"{place}: {path!r} has an unsafe name, or its size or digest is not stated. {correct}.")
         entries.append(ManifestEntry(path, file.size, digest))
     commit = info.sha or hub["revision"]
+    if re.fullmatch("[0-9a-f]{40}", hub["revision"]) and commit != hub["revision"]:
+        raise DataError(f"{place}: gave commit {commit} instead of {hub['revision']}. {correct}.")
     base = hf_hub_url(hub["repo"], "file", revision=commit, endpoint=endpoint).removesuffix("/file")
     return base, commit, entries
 
@@ -192,11 +195,15 @@ def _listed(definition: Mapping[str, Any], mirrors: Sequence[str]) -> list[Manif
     return entries
 
 
-def _with_known(definition: Mapping[str, Any], entry: ManifestEntry) -> ManifestEntry:
-    """An entry checked against the definition; the stronger digest of the two is kept."""
+def _with_known(definition: Mapping[str, Any], entry: ManifestEntry, alone: bool) -> ManifestEntry:
+    """An entry checked against the definition; the stronger digest of the two is kept.
+
+    Where the definition knows one file, an entry `alone` is that one, whatever a person has called it.
+    """
     name = definition["name"]
+    only = next(iter(definition["files"].values())) if alone and len(definition["files"]) == 1 else {}
     by_name = {PurePosixPath(path).name: known for path, known in definition["files"].items()}
-    known = definition["files"].get(entry.path) or by_name.get(PurePosixPath(entry.path).name, {})
+    known = definition["files"].get(entry.path) or by_name.get(PurePosixPath(entry.path).name, only)
     size, digest = known.get("bytes", entry.size), known.get("sha256", "")
     is_sha256 = len(entry.sha256) == 64
     if size != entry.size or (is_sha256 and not entry.sha256.startswith(digest)):

@@ -24,7 +24,7 @@ from edgebench.files import atomic_path, digest, read_json, write_json, write_te
 from edgebench.progress import Display
 
 FAILURES = "failures.jsonl"
-_NOTES = ".notes"
+NOTES = ".notes"
 
 Item = TypeVar("Item")
 
@@ -82,7 +82,7 @@ def fill_shards(
     before = sum(len(part) for path, part in numbered if path.exists())
     with Display(description, total, before) as display:
         for path, part in numbered:
-            note = folder / _NOTES / f"{path.stem}.jsonl"
+            note = folder / NOTES / f"{path.stem}.jsonl"
             if not path.exists():
                 with atomic_path(path) as temporary:
                     failed = []
@@ -127,7 +127,7 @@ def _lines(failures: Iterable[Failure]) -> str:
 
 def _claim(folder: Path, parts: Sequence[Sequence[Item]]) -> None:
     """Note of which items the folder's shards are, and refuse to mix them with others."""
-    note, these = folder / _NOTES / "items.json", digest([list(part) for part in parts])
+    note, these = folder / NOTES / "items.json", digest([list(part) for part in parts])
     if not note.exists():
         write_json(note, {"digest": these})
     elif read_json(note) != {"digest": these}:

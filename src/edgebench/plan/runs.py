@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -137,6 +138,17 @@ def definition_digest(definition: Map | None) -> str | None:
     if "source" in content:
         content["source"] = {key: value for key, value in content["source"].items() if key != "mirrors"}
     return digest(content)
+
+
+def is_pinned(checkpoint: Map) -> bool:
+    """Whether a checkpoint's definition admits one content: it names a commit of the hub, or digests of all files."""
+    hub = checkpoint["source"].get("hub")
+    digests = [path for path, known in checkpoint["files"].items() if known.get("sha256")]
+    patterns = hub["patterns"] if hub else checkpoint["files"]
+    by_digest = all(any(fnmatchcase(path, pattern) for path in digests) for pattern in patterns)
+    if checkpoint["format"] == "memo_deepspeed":  # always one file, under whichever name
+        by_digest = bool(digests)
+    return by_digest or (hub is not None and re.fullmatch("[0-9a-f]{40}", hub["revision"]) is not None)
 
 
 def checkpoint_digest(definition: Map | None) -> str | None:

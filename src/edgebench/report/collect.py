@@ -99,8 +99,10 @@ class SeedRun:
         return None if evaluation is None else evaluation.columns[column]
 
     def _added(self) -> float | None:
-        """Trained adapters in percent of the network's own parameters; None without adapters."""
+        """Adapters in percent of the network's own parameters; None without adapters."""
         training = self.training or {}
+        if merged := training.get("adapter_parameters"):  # released weights, whose adapters were merged
+            return float(100 * merged / training["parameters"])
         if not training.get("settings", {}).get("lora_rank") or "parameters" not in training:
             return None
         trained = training["trained_parameters"]

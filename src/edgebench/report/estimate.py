@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgebench.plan.runs import is_pinned
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -57,6 +59,7 @@ class Terms:
     Attributes:
         megabytes: Size of the download; None where it is not known.
         gate: What the person must do first; empty for nothing.
+        pinned: Whether the definition admits one content only.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Terms:
     terms: str
     megabytes: float | None
     gate: str
+    pinned: bool
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,7 @@ def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> lis
                 "accept": f"Accept these terms first: `edgebench fetch {name} --accept-terms`.",
                 "manual": f"Get the files yourself, then: `edgebench fetch {name} --accept-terms --mirror FOLDER`.",
             }.get(each.get("gate", "none"), ""),
+            pinned=kind == "dataset" or is_pinned(each),
         )
         for name, each in definitions.items()
     ]
@@ -225,6 +230,9 @@ def render(estimated: Estimate) -> RenderableType:
             size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ""
             head = Text.assemble((each.name, "bold"), f": {each.title}{size}. Licence: {each.licence}.")
             lines += [head, Padding(Text(f"{each.terms} {each.gate}".strip()), (0, 0, 0, 4))]
+            if not each.pinned:
+                reason = "not pinned: its owners may change it; when it is fetched, the lines that pin it are printed."
+                lines.append(Padding(Text(reason), (0, 0, 0, 4)))
     return Group(costs, *lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgebench.errors import EdgebenchError
+from edgebench.errors import ConfigError, EdgebenchError
 from edgebench.files import read_json
 from edgebench.stages.record import RECORD
 from edgebench.stages.spec import RunSpec
@@ -15,6 +15,7 @@ def fetch(spec: RunSpec) -> dict[str, Any]:
     """Put the checked files of a data set or a checkpoint into the run's folder.
 
     Raises:
+        ConfigError: a checkpoint holds another network than its definition states.
         EdgebenchError: the terms are not accepted yet, or files are missing or damaged at every mirror.
     """
     kind = "dataset" if spec.content["dataset"] else "checkpoint"
@@ -51,6 +52,12 @@ def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
     if earlier and spec.content.get("mirrors", []) == definition["source"]["mirrors"]:
         return earlier
     fetched = fetch_checkpoint(definition, spec.folder, spec.content.get("mirrors", []), jobs=spec.threads)
+    if definition["format"] == "memo_deepspeed":
+        from edgebench.methods.memo.released import read_released
+
+        # Before there is a record, so that a file that cannot be converted does not pass for fetched.
+        found = read_released(spec.folder / fetched.files[0].path, device="meta").preset
+        require_preset(definition["name"], definition["preset"], found)
     return {
         "checkpoint": definition["name"],
         "files": fetched.report.n_files,
@@ -59,6 +66,15 @@ def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
         "commit": fetched.commit,
         "contents": [{"path": each.path, "bytes": each.size, "sha256": each.sha256} for each in fetched.files],
     }
+
+
+def require_preset(checkpoint: str, stated: str, found: str) -> None:
+    """Raise a ConfigError where a checkpoint holds another network than its definition states."""
+    if found != stated:
+        raise ConfigError(
+            f"config/checkpoints/{checkpoint}.yaml: preset is '{stated}', but the weights are those of '{found}'. "
+            f"Correct it, or name the right file: `edgebench fetch {checkpoint} --mirror FILE`."
+        )
 
 
 def _earlier(folder: Path) -> dict[str, Any] | None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from edgebench.errors import ConfigError
 from edgebench.files import read_json
+from edgebench.stages.fetch import require_preset
 from edgebench.stages.inputs import LabelledBy, open_input
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
@@ -92,15 +92,13 @@ def _memo_released(spec: RunSpec) -> dict[str, Any]:
     (file,) = fetched["contents"]
     notes = {"checkpoint": fetched["checkpoint"], "source_sha256": file["sha256"]}
     released = convert_released(folder / file["path"], spec.folder / WEIGHTS, notes)
-    if released.preset != spec.settings["preset"]:
-        raise ConfigError(
-            f"config/checkpoints/{fetched['checkpoint']}.yaml: preset is '{spec.settings['preset']}', but the weights "
-            f"are those of '{released.preset}'. Correct it, or fetch the right file."
-        )
+    require_preset(fetched["checkpoint"], spec.settings["preset"], released.preset)
     return {
         "preset": released.preset,
         "averaged_updates": released.averaged,
         "merged_lora_rank": released.lora_rank,
+        "adapter_parameters": released.adapter_parameters,
+        "parameters": sum(value.numel() for value in released.state.values()),
         **notes,
     }
 

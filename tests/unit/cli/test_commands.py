@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
-from edgebench.cli.doctor import examine
+from edgebench.cli.doctor import doctor, examine
 from edgebench.cli.fetch import fetch
 from edgebench.errors import ConfigError, DataError
+from edgebench.files import sha256_file, write_json
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import preset
 from edgebench.methods.memo.weights import load_network
@@ -44,6 +46,18 @@ class TestDoctor:
 
     def test_everything_that_is_not_good_says_what_it_costs(self, tmp_path: Path) -> None:
         assert all(each.cost for each in examine(tmp_path) if each.state != "good")
+
+    def test_what_to_type_is_printed_in_full(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Brackets are markup to Rich, which would print `pip install '.'`."""
+        monkeypatch.setattr("edgebench.cli.doctor.importlib.util.find_spec", lambda name: None)
+        monkeypatch.setenv("COLUMNS", "200")
+        doctor()
+        output = capsys.readouterr().out
+        for part in ("app", "onnx", "tensorboard"):
+            assert f"`pip install '.[{part}]'`" in output
+        assert "limits  ONNX: missing" in output
 
     def test_a_missing_library_is_broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib import metadata
@@ -74,6 +88,14 @@ class TestPlan:
         assert "memo_bsds_early: MEMO fine-tuned on BSDS500 from epoch 79, adapters of rank 8, 1.9 GB" in output
         assert "'puil'" in run(root, "plan", "--checkpoints", "puil", code=2)
 
+    def test_finished_runs_are_those_below_the_root(self, tmp_path: Path, root: Path) -> None:
+        shutil.copytree(root / "config", tmp_path / "repository" / "config")
+        run_folder = Path(Workbench(tmp_path / "repository").fetch_run("uded").folder)
+        write_json(tmp_path / "repository" / run_folder / "run.json", {"id": run_folder.name[-10:]})
+        arguments = ["plan", "memo/uded", "--scale", "mini", "--runs", "--root"]
+        assert f"done   fetch: {run_folder.name}" in run(tmp_path, *arguments, "repository")
+        assert f"to do  fetch: {run_folder.name}" in run(tmp_path / "repository", *arguments, str(root))
+
     def test_lists_runs(self, root: Path) -> None:
         assert "finetune: memo-scenes-small" in run(root, "plan", "memo", "--scale", "demo", "--runs")
 
@@ -101,10 +123,12 @@ class TestFetch:
         for number in range(3):
             Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(photos / f"{number}.png")
         config = repository_with_photos(tmp_path, root)
-        output = run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config))
+        output = run(tmp_path, "fetch", "photos", "--mirror", "photos", "--root", "repository")
+        assert "complete and checked, in repository/results/runs/fetch/photos-" in output
         assert "complete and checked" in output
-        assert len(list(tmp_path.glob("results/runs/fetch/photos-*/*.png"))) == 3
-        assert list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
+        assert len(list(config.glob("results/runs/fetch/photos-*/*.png"))) == 3
+        assert list(config.glob("results/runs/fetch/photos-*/run.json"))
+        assert not (tmp_path / "results").exists()
 
     def test_a_damaged_image_is_named(self, tmp_path: Path, root: Path) -> None:
         photos = tmp_path / "photos"
@@ -114,7 +138,7 @@ class TestFetch:
         (photos / "1.png").write_bytes(b"<html>")
         config = repository_with_photos(tmp_path, root)
         assert "1.png" in run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config), code=2)
-        assert not list(tmp_path.glob("results/runs/fetch/photos-*/run.json"))
+        assert not list(config.glob("results/runs/fetch/photos-*/run.json"))
 
     def test_a_large_folder_is_packed_without_its_bad_files(self, tmp_path: Path, root: Path) -> None:
         photos = tmp_path / "photos"
@@ -126,7 +150,7 @@ class TestFetch:
         output = run(tmp_path, "fetch", "photos", "--mirror", str(photos), "--root", str(config))
         assert "photos: 2 images checked" in output
         assert "1 failed, see failures.jsonl" in output
-        (folder,) = tmp_path.glob("results/runs/fetch/photos-*")
+        (folder,) = config.glob("results/runs/fetch/photos-*")
         assert sorted(path.name for path in folder.glob("*.*") if path.name[0] != ".") == [
             "00000.tar",
             "failures.jsonl",
@@ -155,7 +179,7 @@ class TestFetch:
         fetch("memo_laion_tiny", **arguments)
         output = capsys.readouterr().out
         assert "complete and checked" in output
-        assert "converted, in results/runs/released/memo_laion_tiny-" in output
+        assert "converted, in repository/results/runs/released/memo_laion_tiny-" in output
         found = find_weights(Workbench(Path("repository")), "memo_laion_tiny")
         content = json.loads((found.parent / "run.json").read_text())
         assert (content["averaged_updates"], content["merged_lora_rank"]) == (9, None)
@@ -166,6 +190,41 @@ class TestFetch:
             fetch("memo_laion_tiny", **arguments | {"mirror": None})
         with pytest.raises(DataError, match="was fetched already"):
             fetch("memo_laion_tiny", **arguments)
+
+    def test_a_file_that_cannot_be_converted_is_not_fetched(
+        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            monkeypatch.setenv(name, "1")
+        repository = tmp_path / "repository"
+        shutil.copytree(root / "config", repository / "config")
+        (tmp_path / "wrong.pt").write_bytes(np.random.default_rng(0).bytes(5000))
+        torch.manual_seed(0)
+        weights = {official_name(name): value for name, value in MemoNetwork(preset("small")).state_dict().items()}
+        right = write_deepspeed(tmp_path / "right.pt", weights)
+        arguments: dict[str, Any] = {"accept_terms": False, "jobs": 1, "root": repository}
+        with pytest.raises(DataError, match=r"wrong\.pt: not a whole PyTorch file .*--mirror"):
+            fetch("memo_laion_tiny", mirror=str(tmp_path / "wrong.pt"), **arguments)
+        with pytest.raises(ConfigError, match="preset is 'tiny', but the weights are those of 'small'"):
+            fetch("memo_laion_tiny", mirror=str(right), **arguments)
+        assert not list(repository.glob("results/runs/fetch/*/run.json"))
+        definition = repository / "config/checkpoints/memo_laion_tiny.yaml"
+        definition.write_text(definition.read_text().replace("preset: tiny", "preset: small"))
+        capsys.readouterr()
+        fetch("memo_laion_tiny", mirror=str(right), **arguments)
+        assert load_network(find_weights(Workbench(repository), "memo_laion_tiny")).config == preset("small")
+        assert (tmp_path / "wrong.pt").stat().st_size == 5000
+
+        # What it prints to pin the checkpoint is taken, found sufficient, and enforced.
+        printed = capsys.readouterr().out.partition("memo_laion_tiny.yaml\n\n")[2].partition("and type")
+        pinned = yaml.safe_load(definition.read_text()) | yaml.safe_load(printed[0])
+        definition.write_text(yaml.safe_dump(pinned))
+        assert pinned["files"] == {"right.pt": {"sha256": sha256_file(right), "bytes": right.stat().st_size}}
+        other = write_deepspeed(tmp_path / "other.pt", weights, updates=10)
+        with pytest.raises(DataError, match=r"other\.pt is another file"):
+            fetch("memo_laion_tiny", mirror=str(other), **arguments)
+        fetch("memo_laion_tiny", mirror=str(right), **arguments)
+        assert "not pinned" not in capsys.readouterr().out
 
     def test_unknown_data_set(self, root: Path) -> None:
         assert "Did you mean 'bsds500'?" in run(root, "fetch", "bsd500", code=2)

@@ -101,13 +101,13 @@ def test_without_gradio_the_command_is_named(tmp_path: Path) -> None:
     (tmp_path / "gradio.py").write_text("raise ImportError('No module named gradio')")
     environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(web.__file__).parents[2]}"}
     output = run(tmp_path, "app", code=2, environment=environment)
-    assert "pip install 'edgebench[app]'" in output
+    assert "pip install '.[app]'" in output
 
 
 @pytest.fixture
 def address(tmp_path: Path, weights: Path) -> Iterator[str]:
     """The page, served by the command as people start it."""
-    pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'edgebench[app]'")
+    pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
     with open(tmp_path / "log", "w+") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "edgebench", "app", "--port", "0", "--root", str(tmp_path)],

@@ -99,14 +99,16 @@ class Hub(Server):
     """A Hugging Face hub with one repository, whose files are those of a folder; answers what `HfApi` asks.
 
     Large files (`.pt`, `.safetensors`) are LFS files with a SHA-256, which are redirected as the real hub does;
-    the others are known by git's digest. The mood "api" concerns the listing.
+    the others are known by git's digest. The mood "api" concerns the listing. Asked for the commit `OTHER`, it gives
+    the files of `COMMIT`.
     """
 
     REPO, COMMIT = "someone/model", "c0ffee" * 6 + "c0ff"
+    OTHER = "d" * 40
 
     def answer(self, request: BaseHTTPRequestHandler, folder: Path) -> None:
         path = request.path.split("?")[0].replace("%3D", "=").lstrip("/")
-        if path == f"api/models/{self.REPO}/revision/main":
+        if path in [f"api/models/{self.REPO}/revision/{each}" for each in ("main", self.COMMIT, self.OTHER)]:
             if self.mood.get("api") == "page":
                 return self.send(request, 200, PAGE, {"Content-Type": "text/html"})
             if self.mood.get("api") == "gated":

@@ -337,6 +337,28 @@ def test_own_folder_with_a_broken_image(tmp_path):
     assert fetch(LOCAL, None, tmp_path / "data", [str(tmp_path / "own")]).n_files == 2
 
 
+def test_nothing_is_left_of_another_folder(tmp_path):
+    """After a mirror that was the wrong one: neither its files nor its folders, nor its version of a file."""
+    data, own, wrong = tmp_path / "data", tmp_path / "own", tmp_path / "wrong"
+    write_images(own, "a.png", "b.png")
+    write_images(wrong, "a.png", "deep/er/z.png")
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(wrong / "a.png")
+    for file in (own / "a.png", wrong / "a.png"):
+        os.utime(file, (0, 0))  # as archives leave them
+    before = content(wrong)
+    definition = {**LOCAL, "images": {"train": 3}}
+    with pytest.raises(DataError, match="2 images, but the definition of own states 3"):
+        fetch(definition, None, data, [str(wrong)])
+    with pytest.raises(DataError, match=rf"holds only a part of {wrong}.*fetch own --mirror PATH"):
+        fetch(LOCAL, None, data)
+    assert fetch(LOCAL, None, data, [str(own)]).n_files == 2
+    assert content(data) == content(own)
+    assert not (data / "deep").exists()
+    assert (data / ".quarantine" / "deep__er__z.png").exists()
+    assert content(wrong) == before
+    assert fetch(LOCAL, None, data).n_files == 2
+
+
 def test_own_folder_is_counted(tmp_path):
     write_images(tmp_path / "own", "a.png", "b.png")
     with pytest.raises(DataError, match="2 images, but the definition of own states 5"):

@@ -96,6 +96,11 @@ class TestHub:
             fetch_checkpoint(definition(files=known), tmp_path / "out")
         assert hub.seen[EARLY] == 0
 
+    def test_a_pinned_commit_is_insisted_on(self, hub: Hub, tmp_path: Path) -> None:
+        assert fetch_checkpoint(definition(revision=Hub.COMMIT), tmp_path / "out").commit == Hub.COMMIT
+        with pytest.raises(DataError, match=f"gave commit {Hub.COMMIT} instead of {Hub.OTHER}"):
+            fetch_checkpoint(definition(revision=Hub.OTHER), tmp_path / "other")
+
     def test_a_wrong_digest_of_the_hub_is_found(self, hub: Hub, tmp_path: Path) -> None:
         hub.mood["sha256"] = "ab" * 32
         with pytest.raises(DataError, match="expected abababababab"):
@@ -153,6 +158,9 @@ class TestMirror:
         fetch_checkpoint(definition(files=known), tmp_path / "out", [str(repository / EARLY)])
         with pytest.raises(DataError, match="is another file"):
             fetch_checkpoint(definition(files=known), tmp_path / "other", [str(repository / LATE)])
+        mine = (repository / LATE).rename(tmp_path / "mine.pt")
+        with pytest.raises(DataError, match=r"mine\.pt is another file"):
+            fetch_checkpoint(definition(files=known), tmp_path / "other", [str(mine)])
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no such file or folder"):

@@ -281,6 +281,34 @@ def test_two_files_of_one_id_are_refused_before_any_work(tmp_path: Path) -> None
         pack_folder(tmp_path / "data", tmp_path / "data", "laion")
 
 
+def test_nothing_is_left_of_another_mirror(web: Web, tmp_path: Path) -> None:
+    """Tar files, a list and a folder, one after the other, each begun and given up for the next."""
+    tars, photos, other, data = (tmp_path / name for name in ("tars", "photos", "other", "data"))
+    for folder, seeds in ((photos, (0, 1)), (other, (2, 3, 4))):
+        folder.mkdir()
+        for seed in seeds:
+            (folder / f"{seed}.jpg").write_bytes(picture(seed=seed))
+    pack_folder(other, tars, "laion")
+    (tars / "bad.tar").write_bytes(PAGE)
+    before = {path.name: path.read_bytes() for path in tars.glob("*.tar")}
+    with pytest.raises(DataError, match=r"bad\.tar: damaged"):
+        fetch(DEFINITION, None, data, [str(tars)])
+    with pytest.raises(DataError, match="holds only a part of"):
+        fetch(DEFINITION, None, data)
+    assert fetch(DEFINITION, None, data, [str(photos)]).n_images == 2
+    (tmp_path / "list.txt").write_text("\n".join([*[f"{web.url}/good/1"] * 5, *["http://127.0.0.1:9/x.jpg"] * 5]))
+    with pytest.raises(EdgebenchError, match="none of the 5 servers"):
+        fetch(DEFINITION, None, data, [str(tmp_path / "list.txt")])
+    assert open_dataset("shards", data, "train").ids == [f"{number:09d}" for number in range(5)]
+    assert fetch(DEFINITION, None, data, [str(other)]).n_images == 3
+    assert open_dataset("shards", data, "train").ids == ["2", "3", "4"]
+    assert (data / "failures.jsonl").read_text() == ""
+    assert {path.name: path.read_bytes() for path in tars.glob("*.tar")} == before
+    (tars / "bad.tar").unlink()
+    assert fetch(DEFINITION, None, data, [str(tars)]).n_images == 3
+    assert [path.name for path in data.glob("*.tar")] == ["00000.tar"]
+
+
 def test_tar_files_are_linked_and_checked(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(picture())

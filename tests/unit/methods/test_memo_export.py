@@ -34,7 +34,7 @@ def network(name: str) -> MemoNetwork:
 
 @pytest.mark.parametrize("name", MICRO)
 def test_graphs_answer_as_the_network(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'edgebench[onnx]'")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
     made = network(name)
     if name == "tiny":
         add_lora(made, rank=2)
@@ -49,7 +49,7 @@ def test_graphs_answer_as_the_network(tmp_path: Path, name: str) -> None:
 
 
 def test_graphs_that_differ_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'edgebench[onnx]'")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
     monkeypatch.setattr(export, "TOLERANCE", 1e-12)
     with pytest.raises(EdgebenchError, match="differ from PyTorch"):
         export.export_onnx(network("small"), tmp_path)
@@ -57,7 +57,7 @@ def test_graphs_that_differ_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_onnxruntime_the_graphs_are_written_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnx", reason="onnx is not installed: pip install 'edgebench[onnx]'")
+    pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[onnx]'")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "onnxruntime" or None)
     assert export.export_onnx(network("small"), tmp_path)["difference"] is None
     assert (tmp_path / "denoiser.onnx").stat().st_size > 1000
@@ -65,7 +65,7 @@ def test_without_onnxruntime_the_graphs_are_written_unchecked(tmp_path: Path, mo
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EdgebenchError, match=r"pip install .edgebench\[onnx\]"):
+    with pytest.raises(EdgebenchError, match=r"pip install .\.\[onnx\]"):
         export.export_onnx(network("small"), tmp_path)
 
 

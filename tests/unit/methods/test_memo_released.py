@@ -71,6 +71,24 @@ def test_the_average_is_preferred_and_the_last_step_taken_without_one(tmp_path: 
     assert alone.averaged == 0
 
 
+def test_the_average_is_taken_even_where_its_updates_are_not_counted(tmp_path: Path) -> None:
+    averaged = official(network())
+    live = {name: value + 1 for name, value in averaged.items()}
+    module = {f"denoiser.{name}": value for name, value in live.items()}
+    torch.save({"module": module}, tmp_path / "live.pt")
+    assert read_released(tmp_path / "live.pt", CONFIGS).averaged == 0
+    module |= {f"ema_denoiser.module.{name}": value for name, value in averaged.items()}
+    torch.save({"module": module}, tmp_path / "both.pt")
+    released = convert_released(tmp_path / "both.pt", tmp_path / "weights.safetensors", configs=CONFIGS)
+    torch.testing.assert_close(released.state["pre_conv.bias"], averaged["pre_conv.bias"])
+    with safe_open(tmp_path / "weights.safetensors", framework="pt") as file:
+        assert file.metadata()["weights"] == "moving average"
+    module["ema_denoiser.n_averaged"] = torch.tensor(0)
+    torch.save({"module": module}, tmp_path / "begun.pt")
+    begun = read_released(tmp_path / "begun.pt", CONFIGS)
+    torch.testing.assert_close(begun.state["pre_conv.bias"], live["pre_conv.bias"])
+
+
 @pytest.mark.parametrize("preset", ["default", "tiny"])
 @pytest.mark.parametrize("lora", [False, True])
 def test_published_sizes_are_recognised(preset: str, lora: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +101,10 @@ def test_published_sizes_are_recognised(preset: str, lora: bool, monkeypatch: py
     monkeypatch.setattr("edgebench.methods.memo.released._load", lambda _: content)
     released = read_released("mp_rank_00_model_states.pt")
     assert (released.preset, released.lora_rank) == (preset, 8 if lora else None)
+    parameters = sum(value.numel() for value in released.state.values())
+    assert parameters == sum(value.numel() for value in MemoNetwork.parameters(published)) - released.adapter_parameters
+    if preset == "default":
+        assert released.adapter_parameters == (2_971_648 if lora else 0)
 
 
 class RunsCode:

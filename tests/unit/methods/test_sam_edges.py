@@ -85,6 +85,13 @@ def test_several_settings_make_levels() -> None:
     assert levels[6:10, 12].max() == 1  # the last one alone
 
 
+def traced(lines: np.ndarray) -> list[np.ndarray]:
+    """Per segment the rows and columns of its pixels, (n, 2)."""
+    pixels, ends = trace_segments(lines)
+    places = np.stack(np.divmod(pixels, lines.shape[1]), axis=1)
+    return np.split(places, ends[:-1]) if len(ends) else []
+
+
 @pytest.mark.parametrize(
     ("lines", "lengths"),
     [
@@ -99,7 +106,7 @@ def test_several_settings_make_levels() -> None:
 )
 def test_segments_of_drawings(lines: list[str], lengths: list[int]) -> None:
     mask = drawing(*lines) > 0
-    segments = trace_segments(mask)
+    segments = traced(mask)
     assert sorted(map(len, segments)) == lengths
     covered = np.zeros(mask.shape, dtype=bool)
     for segment in segments:
@@ -115,7 +122,7 @@ def test_segments_cover_any_thin_map() -> None:
     rng = np.random.default_rng(3)
     lines = thin(rng.random((60, 80)) < 0.3)
     counts = np.zeros(lines.shape, dtype=int)
-    for segment in trace_segments(lines):
+    for segment in traced(lines):
         np.add.at(counts, tuple(segment[1:-1].T), 1)
     padded = np.pad(lines, 1).astype(int)
     shifts = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]

@@ -79,21 +79,27 @@ def test_runs_shared_by_seeds_count_once(make_table: MakeTable, tmp_path: Path) 
     assert [each.seed for each in row.distinct_runs] == [0]
 
 
-def test_added_parameters_are_those_of_the_training(make_table: MakeTable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        # MEMO's default: trained here, and released with its adapters merged
+        ({"settings": {"lora_rank": 8}, "trained_parameters": 2_971_648, "parameters": 241_315_554}, [1.2468]),
+        ({"settings": {"preset": "default"}, "adapter_parameters": 2_971_648, "parameters": 238_343_906}, [1.2468]),
+        ({"settings": {"lora_rank": None}, "trained_parameters": 5, "parameters": 5}, []),
+        ({"settings": {"preset": "default"}, "adapter_parameters": 0, "parameters": 238_343_906}, []),
+    ],
+)
+def test_added_parameters_are_those_of_the_training(
+    make_table: MakeTable, tmp_path: Path, training: dict[str, object], expected: list[float]
+) -> None:
     spec = make_table()
     content = json.loads(spec.read_text())
-    trainings = [
-        {"settings": {"lora_rank": 8}, "trained_parameters": 2_971_648, "parameters": 241_315_554},  # MEMO's default
-        {"settings": {"lora_rank": None}, "trained_parameters": 5, "parameters": 5},
-    ]
-    for k, training in enumerate(trainings):
-        folder = f"results/runs/finetune/{k}"
-        write_json(tmp_path / folder / "run.json", training)
-        content["rows"][k]["runs"][0]["weights"] = folder
+    write_json(tmp_path / "results/runs/finetune/0/run.json", training)
+    content["rows"][0]["runs"][0]["weights"] = "results/runs/finetune/0"
     change_json(spec, rows=content["rows"])
     rows = collect(spec, tmp_path).rows
-    assert rows[0].values("added_params_percent") == [pytest.approx(1.247, abs=5e-4)]
-    assert [row.values("added_params_percent") for row in rows[1:]] == [[], [], []]
+    assert rows[0].values("added_params_percent") == pytest.approx(expected, abs=5e-5)
+    assert all(row.values("added_params_percent") == [] for row in rows[1:])
 
 
 def test_a_missing_training_names_the_command(make_table: MakeTable, tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_the_estimate_needs_nothing_heavy(root: Path) -> None:
 
 def test_checkpoints_are_listed_with_size_terms_and_gate() -> None:
     weights = SCENES | {"name": "weights", "title": "Released weights", "gate": "accept", "bytes": 1_900_000_000}
+    weights |= {"source": {"mirrors": ["https://a"]}, "files": {"a.pt": {}}, "format": "file"}
     fetch = train("c", 0, stage="fetch", role="fetch", settings={}, dataset=None, checkpoint=weights)
     found = estimate([fetch, predict("a")], [])
     assert [each.name for each in found.checkpoints] == ["weights"]
@@ -129,3 +130,6 @@ def test_checkpoints_are_listed_with_size_terms_and_gate() -> None:
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert "weights: Released weights, 1.9 GB. Licence: CC0." in output
     assert "edgebench fetch weights --accept-terms" in output
+    assert output.count("not pinned: its owners may change it") == 1
+    weights["files"] = {"a.pt": {"sha256": "ab" * 32}}
+    assert estimate([fetch], []).checkpoints[0].pinned

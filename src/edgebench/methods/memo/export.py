@@ -74,7 +74,7 @@ def export_onnx(network: MemoNetwork, folder: Path) -> dict[str, Any]:
         EdgebenchError: the package onnx is missing, or the graphs do not answer as PyTorch does.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise EdgebenchError('ONNX export needs the package onnx. Type `pip install "edgebench[onnx]"`.')
+        raise EdgebenchError('ONNX export needs the package onnx. Type `pip install ".[onnx]"`.')
     network = without_adapters(network).cpu().eval()
     if network.dino is not None and network.dino.size == "adaptive":
         raise ConfigError("ONNX export needs a network with a fixed DINO size; this one has dino size 'adaptive'.")

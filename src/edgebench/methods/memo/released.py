@@ -41,15 +41,18 @@ class ReleasedWeights:
         preset: Name of the network's size.
         config: The network.
         state: float32 weights by name.
-        averaged: Updates that the moving average had seen; 0 when these are the weights of the last step.
+        averaged: Updates that the moving average had seen; 0 when these are the weights of the last step, None when
+            the file does not say.
         lora_rank: Rank of the adapters that were merged; None without.
+        adapter_parameters: Number of values of the adapters that were merged.
     """
 
     preset: str
     config: NetworkConfig
     state: dict[str, Tensor]
-    averaged: int
+    averaged: int | None
     lora_rank: int | None
+    adapter_parameters: int
 
 
 def convert_released(
@@ -72,9 +75,10 @@ def convert_released(
         DataError: see `read_released`.
     """
     released = read_released(source, configs)
+    seen = f" of {released.averaged} updates" if released.averaged else ""
     metadata = {
         **weight_metadata(released.config),
-        "weights": f"moving average of {released.averaged} updates" if released.averaged else "last step",
+        "weights": "last step" if released.averaged == 0 else f"moving average{seen}",
         "adapters": f"merged, rank {released.lora_rank}" if released.lora_rank else "none",
         **(notes or {}),
     }
@@ -83,16 +87,19 @@ def convert_released(
     return released
 
 
-def read_released(source: str | Path, configs: Mapping[str, NetworkConfig] = PRESETS) -> ReleasedWeights:
+def read_released(
+    source: str | Path, configs: Mapping[str, NetworkConfig] = PRESETS, device: str = "cpu"
+) -> ReleasedWeights:
     """Read a training checkpoint of MEMO's authors.
 
     Its key `module` holds the network twice, as `denoiser.*` and, averaged, as `ema_denoiser.module.*`. The
-    average is what the authors use; without one (`n_averaged` 0) it is the last step. Which network it is shows by
-    its names and shapes.
+    average is what the authors' loader takes; where there is none, or none yet (`n_averaged` 0), it is the last
+    step. Which network it is shows by its names and shapes.
 
     Args:
         source: The DeepSpeed file. No code in it is run.
         configs: Networks among which the right one is recognised.
+        device: Where the weights go; with `meta` names and shapes are checked, but no weight is read.
 
     Raises:
         DataError: the file is missing, damaged, would run code, or holds something else; says what to do.
@@ -102,22 +109,28 @@ def read_released(source: str | Path, configs: Mapping[str, NetworkConfig] = PRE
     if not isinstance(module, dict) or not all(isinstance(value, Tensor) for value in module.values()):
         raise DataError(f"{source}: holds no weights under the key 'module', as MEMO's released files do. {_AGAIN}")
     count = module.get(AVERAGED_COUNT)
-    averaged = int(count) if count is not None and count.numel() == 1 else 0
-    prefix = AVERAGED if averaged > 0 else LIVE
-    official = {name.removeprefix(prefix): value for name, value in module.items() if name.startswith(prefix)}
+    averaged = int(count) if count is not None and count.numel() == 1 else None
+    if not any(name.startswith(AVERAGED) for name in module):
+        averaged = 0
+    prefix = LIVE if averaged == 0 else AVERAGED
+    official = {
+        name.removeprefix(prefix): value.to(device) for name, value in module.items() if name.startswith(prefix)
+    }
     if not official:
         raise DataError(f"{source}: 'module' holds no weights named {prefix}*, as MEMO's released files do. {_AGAIN}")
     try:
         ours = from_official(official)
     except KeyError as error:
         raise DataError(f"{source}: {prefix}{error.args[0]} is no weight of MEMO's network. {_AGAIN}") from None
-    ranks = {value.shape[0] for name, value in ours.items() if f".lora_A.{ADAPTER}." in name}
+    adapters = {name: value for name, value in ours.items() if f".{ADAPTER}." in name}
+    ranks = {value.shape[0] for name, value in adapters.items() if ".lora_A." in name}
     try:
         state = {name: value.float() for name, value in merge_lora(ours).items()}
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{source}: its adapters are not complete ({str(error).splitlines()[0]}). {_AGAIN}") from None
     preset = _recognised(state, configs, source)
-    return ReleasedWeights(preset, configs[preset], state, averaged, max(ranks) if ranks else None)
+    added = sum(value.numel() for value in adapters.values())
+    return ReleasedWeights(preset, configs[preset], state, averaged, max(ranks) if ranks else None, added)
 
 
 _AGAIN = "Fetch it again (`edgebench fetch NAME`), or name the right file with --mirror."

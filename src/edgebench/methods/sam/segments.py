@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def trace_segments(lines: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+def trace_segments(lines: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split thin lines at their junctions.
 
     In the graph of 8-neighbours, pixels with three or more neighbours are junctions and those with one are
@@ -18,11 +18,17 @@ def trace_segments(lines: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
         lines: bool (H, W).
 
     Returns:
-        Per segment the pixels in order, (n, 2) rows and columns, n >= 2.
+        Flat indices of the segments' pixels in order, int64 (P,), one segment after the other, and where each
+        segment ends in them, int64 (S,).
     """
-    pixels, ends = _traced(lines)
-    rows, columns = np.divmod(pixels, lines.shape[1])
-    return np.split(np.stack([rows, columns], axis=1), ends[:-1]) if len(ends) else []
+    height, width = lines.shape
+    padded = np.zeros((height + 2, width + 2), np.uint8)
+    padded[1:-1, 1:-1] = lines
+    stride = width + 2
+    steps = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column], np.int64)
+    pixels, ends = _trace(padded.ravel(), steps)
+    rows, columns = np.divmod(pixels, stride)
+    return (rows - 1) * width + columns - 1, ends
 
 
 def majority_levels(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -37,25 +43,13 @@ def majority_levels(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         uint8 (H, W).
     """
-    pixels, ends = _traced(levels > 0)
+    pixels, ends = trace_segments(levels > 0)
     segment = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
     counts = np.zeros((len(ends), int(levels.max(initial=0)) + 1), dtype=np.int32)
     np.add.at(counts, (segment, levels.ravel()[pixels]), 1)
     result = np.zeros(levels.size, dtype=np.uint8)
     np.maximum.at(result, pixels, counts.argmax(1)[segment].astype(np.uint8))
     return result.reshape(levels.shape)
-
-
-def _traced(lines: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Flat indices of the segments' pixels, one after the other, and where each segment ends."""
-    height, width = lines.shape
-    padded = np.zeros((height + 2, width + 2), np.uint8)
-    padded[1:-1, 1:-1] = lines
-    stride = width + 2
-    steps = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column], np.int64)
-    pixels, ends = _trace(padded.ravel(), steps)
-    rows, columns = np.divmod(pixels, stride)
-    return (rows - 1) * width + columns - 1, ends
 
 
 @njit(cache=True)

@@ -110,6 +110,7 @@ class MemoTrain(Train):
 class MemoReleased(Released):
     """A checkpoint of MEMO's authors: averaged weights, adapters merged."""
 
+    VERSION: ClassVar[int] = 2
     method: Literal["memo_released"]
 
 
