@@ -49,15 +49,9 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_memo_answers_with_its_reveal(photo: Path, weights: Path, tmp_path: Path) -> None:
-    choices: dict[str, object] = {
-        "weights": str(weights),
-        "steps": "5",
-        "guidance": 1.4,
-        "long_side": 0,
-        "tile": 0,
-        "frames": True,
-    }
-    choices["sigma"] = 2  # the page sends all its controls, those of other methods too
+    # The page sends all its controls, those of other methods too.
+    choices = {"weights": str(weights), "steps": "5", "guidance": 1.4, "long_side": 0, "tile": 0, "sigma": 2}
+    choices["frames"] = True
     reply = web.respond(photo, "memo", choices, tmp_path)
     assert reply.probability.shape == reply.edges.shape == (40, 50)
     assert reply.animation is not None
