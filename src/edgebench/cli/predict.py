@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebench.cli.options import Root, find_checkpoint, find_weights
+from edgebench.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgebench.stages.photos import Detector
@@ -47,6 +48,13 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+class DinoSize(StrEnum):
+    """What the image encoder sees."""
+
+    fixed = "fixed"
+    adaptive = "adaptive"
 
 
 class Generator(StrEnum):
@@ -134,6 +142,13 @@ def memo(
             "(topk), or any (random); the cost is the same."
         ),
     ] = Reveal.locmax,
+    confidence_threshold: Annotated[
+        float,
+        typer.Option(
+            help="With locmax, put off pixels that the network is not surer of than this, 0.5 (none) to below 1, until "
+            "more is settled around them; the last round settles what is left, and `--steps full` takes more rounds."
+        ),
+    ] = 0.5,
     frames: Annotated[
         bool,
         typer.Option("--frames", help="Also write the reveal as an animation, frames/NAME.gif; costs a moment."),
@@ -155,6 +170,23 @@ def memo(
             show_default="no tiles",
         ),
     ] = None,
+    scales: Annotated[
+        str,
+        typer.Option(
+            help="Look at the photograph at several sizes and average what the network says: `1,0.75` or `0.5,1,1.5` "
+            "times its own. Maps get steadier; every size adds its share of time, twice the side four times as much. "
+            "Not with --tile.",
+            metavar="FACTOR[,FACTOR...]",
+        ),
+    ] = "1",
+    dino_size: Annotated[
+        DinoSize,
+        typer.Option(
+            help="What DINOv2, the image encoder of the published networks, sees: the size they were trained with "
+            "(fixed), or the photograph's own (adaptive): finer hints for large photographs, more memory. Networks "
+            "without DINOv2, as that of `make demo`, do not differ."
+        ),
+    ] = DinoSize.fixed,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
     precision: Annotated[
         Precision,
@@ -175,6 +207,8 @@ def memo(
         edgebench predict memo photo.jpg --weights demo -o edges --frames
 
         edgebench predict memo holiday/ --weights memo_bsds_late -o edges --long-side 640 --device cuda
+
+        edgebench predict memo photo.jpg --weights memo_bsds_late -o edges --scales 1,0.75
     """
     from edgebench.stages import photos as stage
 
@@ -184,8 +218,11 @@ def memo(
         reveal=reveal.value,
         guidance=guidance,
         compat=compat.value,
+        confidence_threshold=confidence_threshold,
+        dino_size=dino_size.value,
         long_side=long_side,
         tile=tile,
+        scales=_factors(scales),
         device=device.value,
         precision=precision.value,
         batch=batch,
@@ -193,6 +230,14 @@ def memo(
         frames=frames,
     )
     _carry_out(detector, photos, output, overwrite, frames)
+
+
+def _factors(text: str) -> tuple[float, ...]:
+    """The numbers of `--scales`."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--scales {text}: give factors with commas between them, for example 1,0.75.") from None
 
 
 @app.command()

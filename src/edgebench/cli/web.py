@@ -274,6 +274,13 @@ def _controls(gradio: Any, weights: list[tuple[str, str]], first: str) -> dict[s
             label="Long side",
             info="Larger photographs are made smaller first, which is much faster; 0 leaves them as they are.",
         ),
+        "tile": gradio.Dropdown(
+            [("no tiles", 0), ("512", 512), ("768", 768), ("1024", 1024)],
+            value=0,
+            label="Tiles",
+            info="Photographs longer than this are cut into pieces: all the detail (with long side 0) in little "
+            "memory, but the network no longer sees the whole.",
+        ),
         "device": gradio.Dropdown(["auto", "cpu", "cuda"], value="auto", label="Device"),
         "frames": gradio.Checkbox(value=True, label="Animation of the reveal"),
         "sigma": gradio.Slider(0.5, 5, value=1, step=0.1, label="Smoothing (pixels)"),

@@ -98,8 +98,11 @@ def memo(
     reveal: Literal["locmax", "topk", "random"] = "locmax",
     guidance: float = 1.4,
     compat: Literal["edgebench", "official", "native"] = "edgebench",
+    confidence_threshold: float = 0.5,
+    dino_size: Literal["fixed", "adaptive"] = "fixed",
     long_side: int | None = None,
     tile: int | None = None,
+    scales: Sequence[float] = (1.0,),
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     batch: int = 4,
@@ -114,8 +117,11 @@ def memo(
         reveal: Which pixels a round reveals.
         guidance: Scale of classifier-free guidance, at least 1.
         compat: Which of the authors' programs to follow.
+        confidence_threshold: locmax reveals only what is surer than this; 0.5 is no threshold.
+        dino_size: What DINOv2 sees: the size that the network was built for, or the photograph's own.
         long_side: Photographs with a longer side, in pixels, are made smaller first; 0 does not.
-        tile: Side of the tiles into which larger photographs are cut, a multiple of 32.
+        tile: Side of the tiles into which larger photographs are cut, a multiple of 32; 0 does not.
+        scales: The logits are averaged over the photograph at these scales.
         device: auto, cpu or cuda.
         precision: Of the network.
         batch: Photographs of one size, once padded, that share a pass; compat official takes one.
@@ -139,7 +145,7 @@ def memo(
         batch = 1  # it draws for a batch in turn, so that a map would depend on what else is left to do
     predictor = Predictor(
         load_network(weights),
-        RevealSettings(strategy=reveal, steps=steps, compat=compat),  # type: ignore[arg-type]
+        RevealSettings(reveal, steps, compat, confidence_threshold),  # type: ignore[arg-type]
         guidance=guidance,
         device=choose_device(device),
         precision=precision,
@@ -147,6 +153,8 @@ def memo(
         seed=seed,
         long_side=long_side,
         tile=tile,
+        scales=scales,
+        dino_size=dino_size,
     )
 
     def detect(images: list[Photo], names: list[str]) -> list[Found]:
@@ -158,8 +166,9 @@ def memo(
         ]
 
     settings = {
-        "steps": steps, "reveal": reveal, "guidance": guidance, "compat": compat, "long_side": long_side,
-        "tile": tile, "device": str(predictor.device), "precision": precision, "seed": seed,
+        "steps": steps, "reveal": reveal, "guidance": guidance, "compat": compat,
+        "confidence_threshold": confidence_threshold, "dino_size": dino_size, "long_side": long_side, "tile": tile,
+        "scales": list(predictor.scales), "device": str(predictor.device), "precision": precision, "seed": seed,
     }  # fmt: skip
     large = "" if long_side or tile else "--long-side 640 makes it smaller first, --tile 512 cuts it into pieces."
     return Detector("memo", settings, detect, weights, batch, partial(padded_size, long_side=long_side), large)

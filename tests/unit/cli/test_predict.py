@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
 from pathlib import Path
 
@@ -49,10 +50,14 @@ def test_every_method_is_a_subcommand_with_its_settings() -> None:
         options = {option.name: option.default for option in commands[name].params}
         for argument in inspect.signature(method).parameters.values():
             assert argument.name in options, f"{name}: no option for {argument.name}"
-            if argument.default is not inspect.Parameter.empty:
+            if argument.name == "scales":  # written with commas
+                assert options["scales"] == "1"
+                assert argument.default == (1.0,)
+            elif argument.default is not inspect.Parameter.empty:
                 assert str(options[argument.name]) == str(argument.default)
-                if argument.name in recipe and argument.name != "frames":  # a recipe counts them
-                    assert argument.default == recipe[argument.name].default
+            # A recipe counts frames.
+            if argument.name in recipe.keys() - {"frames"} and argument.default is not inspect.Parameter.empty:
+                assert argument.default == recipe[argument.name].default
 
 
 def test_a_single_photograph(photos: Path, tmp_path: Path) -> None:
@@ -137,6 +142,18 @@ def test_weights_by_name(photos: Path, tmp_path: Path, root: Path, monkeypatch: 
     output = invoke(*arguments).output
     assert "1 edge map made" in output
     assert "reveal: out/frames" in output
+    ways = {"--scales": "1,0.5", "--confidence-threshold": "0.6", "--dino-size": "adaptive"}
+    for number, way in enumerate(ways.items()):
+        assert invoke(*arguments[:3], number, *arguments[4:], *way).exit_code == 0
+    settings = [json.loads(Path(f"{number}/predict.json").read_text())["settings"] for number in range(3)]
+    assert settings[0]["scales"] == [1.0, 0.5]
+    assert settings[1]["confidence_threshold"] == 0.6
+    assert settings[2]["dino_size"] == "adaptive"
+    # Numbers come back from the record as they went in, so that a second time finds everything there.
+    assert "1 there already" in invoke(*arguments[:3], 0, *arguments[4:], "--scales", "1,0.5").output
+    assert "--scales 1;2: give factors" in str(invoke(*arguments, "--scales", "1;2").exception)
+    assert "tile and scales" in str(invoke(*arguments, "--scales", "1,2", "--tile", "512").exception)
+    assert "guidance inf" in str(invoke(*arguments, "--guidance", "inf").exception)
     with Image.open("out/frames/cat.gif") as animation:
         assert animation.n_frames == 6  # type: ignore[attr-defined]
 
@@ -155,6 +172,7 @@ def test_segmenters_by_name(tmp_path: Path, root: Path, monkeypatch: pytest.Monk
 
 def test_help_says_what_options_cost() -> None:
     text = CliRunner().invoke(app, ["memo", "--help"], env={"COLUMNS": "300"}).output
-    for words in ("Examples", "time grows", "two passes", "memory grows", "approximation", "make demo", "GPU"):
+    costs = ("time grows", "two passes", "memory grows", "approximation", "its share of time", "more memory")
+    for words in ("Examples", "make demo", "GPU", *costs):
         assert words in text
     assert "Exit status" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}).output

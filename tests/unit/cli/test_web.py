@@ -50,7 +50,8 @@ def weights(tmp_path: Path) -> Path:
 
 def test_memo_answers_with_its_reveal(photo: Path, weights: Path, tmp_path: Path) -> None:
     # The page sends all its controls, those of other methods too.
-    choices = {"weights": str(weights), "steps": "5", "guidance": 1.4, "long_side": 0, "frames": True, "sigma": 2}
+    choices = {"weights": str(weights), "steps": "5", "guidance": 1.4, "long_side": 0, "tile": 0, "sigma": 2}
+    choices["frames"] = True
     reply = web.respond(photo, "memo", choices, tmp_path)
     assert reply.probability.shape == reply.edges.shape == (40, 50)
     assert reply.animation is not None
@@ -135,7 +136,7 @@ def test_the_page(address: str, photo: Path, weights: Path) -> None:
     # What a browser would load on its own: nothing from another machine.
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=.https?://(?!127\.)", page)
     # A browser's other controls are those of the other methods.
-    others = (1.4, "locmax", 0, "cpu", True, 1.0, 0.1, 0.2, 0.1)
+    others = (1.4, "locmax", 0, 512, "cpu", True, 1.0, 0.1, 0.2, 0.1)
     ask = client.Client(address, verbose=False)
     probability, edges, animation, text = ask.predict(
         client.handle_file(str(photo)), "memo", str(weights), "5", *others, api_name="/find"

@@ -332,6 +332,19 @@ def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Pa
     assert predict_photos(detector, folder, output, overwrite=False, frames=True).done == []
 
 
+def test_every_setting_reaches_memo(folder: Path, weights: Path) -> None:
+    image = data.astronaut()[:100, :140]
+
+    def found(**settings: object) -> np.ndarray:
+        detector = stage.memo(weights, device="cpu", **{"steps": 3, "guidance": 1.0, **settings})  # type: ignore[arg-type]
+        return detector.detect([image], ["a"])[0].probability
+
+    plain = found()
+    for settings in ({"confidence_threshold": 0.7}, {"scales": (1, 0.5)}, {"tile": 96}, {"long_side": 64}):
+        assert not np.array_equal(found(**settings), plain), settings
+    np.testing.assert_array_equal(found(tile=0, long_side=0), plain)
+
+
 def test_the_official_draws_do_not_depend_on_what_is_left_to_do(folder: Path, tmp_path: Path, weights: Path) -> None:
     detector = stage.memo(weights, steps=3, guidance=1, reveal="random", compat="official", device="cpu")
     predict_photos(detector, folder, tmp_path, overwrite=False)
