@@ -84,7 +84,7 @@ def square_with_notch():
 
 def test_opencv_that_counts_otherwise_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="4.13.0"))
-    with pytest.raises(EdgebenchError, match=r"4\.13\.0.*pip install 'opencv-python-headless>=4\.10,<4\.13'"):
+    with pytest.raises(EdgebenchError, match=r"4\.13\.0.*pip install 'opencv-python-headless>=4\.10,<4\.12'"):
         opencv()
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="4.12.0-dev"))
     assert opencv().__version__ == "4.12.0-dev"
