@@ -48,7 +48,9 @@ def test_methods_do_not_import_one_another(root: Path) -> None:
     folder = root / "src" / "edgebench" / "methods"
     for file in folder.rglob("*.py"):
         own = file.relative_to(folder).parts[0]
-        methods = {name.split(".")[1] for name in imports(file) if name.startswith("methods.")}
+        # A module beside the methods' folders is what they share.
+        used = {name.split(".")[1] for name in imports(file) if name.startswith("methods.")}
+        methods = {name for name in used if (folder / name).is_dir()}
         assert methods <= {own}, f"{file.relative_to(root)} imports {methods - {own}}"
 
 

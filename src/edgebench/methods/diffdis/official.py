@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TypeVar
+
+from edgebench.methods.weight_files import renamed
 
 Value = TypeVar("Value")
 
@@ -30,11 +31,7 @@ def our_name(official: str) -> str:
     Raises:
         KeyError: the authors' network has no such tensor.
     """
-    for pattern, replacement in _RULES:
-        renamed, found = re.subn(pattern, replacement, official, count=1)
-        if found:
-            return renamed
-    raise KeyError(official)
+    return renamed(official, _RULES)
 
 
 def from_official(state: Mapping[str, Value]) -> dict[str, Value]:

@@ -20,7 +20,7 @@ from edgebench.methods.diffdis.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
 from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
-from edgebench.methods.diffdis.weights import load_strictly
+from edgebench.methods.weight_files import load_strictly
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _EXTRA = ("norm_between.", "attention_between.", "class_embedding.", "injectors.", "text")

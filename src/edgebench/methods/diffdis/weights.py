@@ -6,18 +6,16 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.methods.diffdis.codec import PatchCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.presets import NetworkConfig
+from edgebench.methods.weight_files import load_strictly, read_weights
 
 METHOD = "diffdis"
 _CODEC = "codec."
-_SHOWN = 3
 
 
 def weight_metadata(config: NetworkConfig, codec: object) -> dict[str, str]:
@@ -41,20 +39,7 @@ def load_weights(path: str | Path) -> tuple[DiffdisNetwork, PatchCodec | None]:
     Raises:
         DataError: the file is missing or damaged, or holds the weights of another model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such weight file. Train the network first, or give another file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable safetensors file ({error}). Make or fetch it again.") from error
-    if metadata.get("method") != METHOD or not {"config", "codec"} <= metadata.keys():
-        raise DataError(
-            f"{path}: not DiffDIS weights (the file says method={metadata.get('method', 'nothing')!r}). "
-            f"Give a weights file that edgebench wrote for DiffDIS."
-        )
+    metadata, state = read_weights(path, METHOD, "DiffDIS", ("config", "codec"))
     try:
         config = NetworkConfig.from_dict(json.loads(metadata["config"]))
         known = json.loads(metadata["codec"])
@@ -66,26 +51,3 @@ def load_weights(path: str | Path) -> tuple[DiffdisNetwork, PatchCodec | None]:
     if codec is not None:
         load_strictly(codec, {n.removeprefix(_CODEC): t for n, t in state.items() if n.startswith(_CODEC)}, path)
     return network.eval(), codec
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load `state` into `module`; every name and every shape must agree.
-
-    Raises:
-        DataError: they do not; the message names the file and the first that differ.
-    """
-    expected = module.state_dict()
-    wrong = [f"{name} is missing" for name in expected if name not in state]
-    wrong += [f"{name} is unknown" for name in state if name not in expected]
-    wrong += [
-        f"{name} is {'x'.join(map(str, state[name].shape))} instead of {'x'.join(map(str, value.shape))}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise DataError(
-            f"{path}: weights of another model: {'; '.join(wrong[:_SHOWN])}{more}. "
-            f"Give the weights that belong to this network."
-        )
-    module.load_state_dict(dict(state))

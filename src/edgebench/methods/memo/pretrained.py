@@ -11,7 +11,7 @@ from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from edgebench.errors import DataError
 from edgebench.methods.memo.network import MemoNetwork
-from edgebench.methods.memo.weights import load_strictly
+from edgebench.methods.weight_files import load_strictly
 
 
 def load_pretrained_dino(network: MemoNetwork, folder: str | Path) -> None:

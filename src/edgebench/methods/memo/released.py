@@ -20,7 +20,8 @@ from edgebench.methods.memo.lora import ADAPTER, merge_lora
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.official import from_official
 from edgebench.methods.memo.presets import PRESETS, NetworkConfig
-from edgebench.methods.memo.weights import check_names, weight_metadata
+from edgebench.methods.memo.weights import weight_metadata
+from edgebench.methods.weight_files import check_names
 
 LIVE = "denoiser."
 AVERAGED = "ema_denoiser.module."
