@@ -9,6 +9,7 @@ from pathlib import Path
 from edgebench.errors import ConfigError, nearest
 
 COLUMNS = ("paper", "table", "method", "variant", "dataset", "metric", "value", "source", "note")
+SEPARATOR = " | "  # between several remarks on one number
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Published:
     @property
     def remarks(self) -> list[str]:
         """The single remarks of `note`."""
-        return [each.strip() for each in self.note.split(" | ") if each.strip()]
+        return [each.strip() for each in self.note.split(SEPARATOR) if each.strip()]
 
 
 def published_rows(path: str | Path, table: str) -> list[Published]:
