@@ -102,8 +102,11 @@ def _cell(cell: dict[str, str], letters: dict[str, str]) -> Text:
 def _claim(line: dict[str, str]) -> str:
     if not line["difference"]:
         return line["claim"]
-    interval = f" [{float(line['low']):+.3f}, {float(line['high']):+.3f}]" if line["low"] else ""
-    return f"{line['claim']}: {float(line['difference']):+.3f}{interval}"
+    from edgebench.report.claims import decimals
+
+    n = decimals(float(line["left"]), float(line["right"]))
+    interval = f" [{float(line['low']):+.{n}f}, {float(line['high']):+.{n}f}]" if line["low"] else ""
+    return f"{line['claim']}: {float(line['difference']):+.{n}f}{interval}"
 
 
 def _read(path: Path) -> list[dict[str, str]]:
