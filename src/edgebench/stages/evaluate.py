@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgebench.errors import DataError
 from edgebench.files import atomic_path, write_json
 from edgebench.plan.runs import EVALUATE_VERSION
-from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.inputs import SKELETONS, map_file, open_input
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _masks(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
     from edgebench.stages.evaluate_masks import MaskItem, evaluate_items, write_counts
 
     dataset = open_input(spec)
-    predictions, skeletons = spec.input("predictions"), spec.input("skeletons")
+    predictions, skeletons = spec.input("predictions"), spec.input("skeletons") / SKELETONS
     items = [
         MaskItem(
             image_id,
