@@ -81,6 +81,9 @@ DIFFDIS = MaskProtocol(
 )
 """The conventions of the scorer released with DiffDIS (`test_score.py`)."""
 
+PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, DIFFDIS)}
+"""By name, which is the `rule` of a protocol's definition."""
+
 
 class Prepared(NamedTuple):
     """A pair as the metrics want it.
