@@ -193,6 +193,8 @@ class Bootstrap:
             return None
         values = [each for _, each in resampled]
         if row.combines == "spread":
+            if any(len(member.distinct_runs) > 1 for member in row.members):  # the mean of spreads, not this
+                return None
             return resampled[0][0], np.std(values, axis=0, ddof=1)
         # Images of the same names would be drawn alike; moved against one another, the draws are independent.
         groups = [member.group for member in row.members]
