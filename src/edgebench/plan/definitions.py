@@ -146,7 +146,7 @@ class Protocol(Strict):
 
     Attributes:
         method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
-            maps and drawings as pictures (FID, LPIPS).
+            maps and drawings as pictures (FID, LPIPS), `masks` compares foreground.
         columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
@@ -154,11 +154,13 @@ class Protocol(Strict):
         thresholds: Number of thresholds.
         map: What `perceptual` compares: the probability map, or the map cut at one half.
         networks: Checkpoints that `perceptual` needs, by what they are for: `inception` and `lpips`.
+        rule: Whose conventions `masks` follows: the public evaluators' (`standard`) or the authors' (`diffdis`); see
+            `edgebench.metrics.masks.protocols`.
     """
 
     name: Name
     title: str
-    method: Literal["edges", "crispness", "perceptual"]
+    method: Literal["edges", "crispness", "perceptual", "masks"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
@@ -166,12 +168,25 @@ class Protocol(Strict):
     thresholds: PositiveInt = 99
     map: Literal["probability", "binary"] = "probability"
     networks: dict[Literal["inception", "lpips"], Name] = {}
+    rule: Literal["standard", "diffdis"] | None = None
 
     @model_validator(mode="after")
     def _networks_where_needed(self) -> Protocol:
         if len(self.networks) != (2 if self.method == "perceptual" else 0):
             raise ValueError("method 'perceptual' needs 'networks' {inception: NAME, lpips: NAME}, and no other does")
         return self
+
+    @model_validator(mode="after")
+    def _rule_where_needed(self) -> Protocol:
+        if (self.rule is not None) != (self.method == "masks"):
+            raise ValueError("method 'masks' needs 'rule' (standard or diffdis), and no other does")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the scores, as plain data: fields of other methods do not count."""
+        if self.method == "masks":
+            return self.model_dump(mode="json", include={"name", "title", "method", "columns", "rule"})
+        return self.model_dump(mode="json", exclude={"rule"})
 
 
 class Recipe(Strict):

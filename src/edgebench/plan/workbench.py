@@ -37,7 +37,26 @@ from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+COLUMNS_OF = {
+    "edges": ["ods", "ois", "ap"],
+    "crispness": [""],
+    "perceptual": ["fid", "lpips"],
+    # `METRICS` of edgebench.metrics.masks, which cannot be asked without numpy.
+    "masks": [
+        "max_f",
+        "mean_f",
+        "adaptive_f",
+        "weighted_f",
+        "s_measure",
+        "max_e",
+        "mean_e",
+        "adaptive_e",
+        "mae",
+        "hce",
+        "biou",
+        "iou",
+    ],
+}
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
@@ -385,7 +404,7 @@ class Workbench:
 
     def _evaluation(self, predict: Run, protocol: Protocol) -> Run:
         assert predict.dataset is not None
-        definition = protocol.model_dump(mode="json")
+        definition = protocol.content()
         if protocol.method == "edges" and protocol.max_distance is None:
             tolerance = predict.dataset.get("edge_tolerance")
             if tolerance is None:

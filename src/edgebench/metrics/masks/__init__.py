@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary
+    from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary, plain_iou
     from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
     from edgebench.metrics.masks.effort import correction_effort, mask_skeleton, opencv
     from edgebench.metrics.masks.protocols import DIFFDIS, STANDARD, MaskProtocol, Prepared, prepare
@@ -36,6 +36,7 @@ __all__ = [
     "mask_skeleton",
     "nearest_foreground",
     "opencv",
+    "plain_iou",
     "prepare",
     "s_measure",
     "score_mask",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "boundary": ("boundary_iou", "inner_boundary"),
+    "boundary": ("boundary_iou", "inner_boundary", "plain_iou"),
     "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve"),
     "effort": ("correction_effort", "mask_skeleton", "opencv"),
     "protocols": ("DIFFDIS", "STANDARD", "MaskProtocol", "Prepared", "prepare"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgebench.metrics.masks.boundary import boundary_iou
+from edgebench.metrics.masks.boundary import boundary_iou, plain_iou
 from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
 from edgebench.metrics.masks.effort import correction_effort, mask_skeleton
 from edgebench.metrics.masks.protocols import STANDARD, MaskProtocol, prepare
@@ -28,6 +28,7 @@ METRICS = (
     "mae",
     "hce",
     "biou",
+    "iou",
 )
 """Keys of the scores. Larger is better except for `mae` and `hce`."""
 
@@ -82,6 +83,7 @@ def score_mask(
         "mae": float((false + missed) / pixels),
         "hce": float(correction_effort(pair.cut, pair.truth, draw_skeleton(pair.truth))),
         "biou": boundary_iou(pair.outlined, pair.truth),
+        "iou": plain_iou(pair.outlined, pair.truth, protocol.small_iou),
     }
     return MaskScores(values, tally.histogram.astype(np.int32))
 
