@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgebench.plan.settings import BY_SCALE, Device, PositiveInt, Precision, Predict, Role, Settings, Train
+from edgebench.plan.settings import (
+    BY_SCALE,
+    CheckpointName,
+    Device,
+    PositiveInt,
+    Precision,
+    Predict,
+    Role,
+    Settings,
+    Train,
+)
 
 
 class DiffdisTrain(Train):
@@ -75,6 +85,7 @@ class DiffdisPredict(Predict):
         tta: Runs that are averaged: one, two (`flip`) or the `official` six, which the authors' code always does.
         steps: Steps from noise to latent.
         sampler: How several steps are taken: `ddpm`, as released, or `ddim`, without fresh noise.
+        noise: Which draw of the noise: another number starts the same weights from other noise.
         edges: Write the edge beside the mask.
         tiled: Decode in tiles: less memory, and slightly other maps.
     """
@@ -89,6 +100,7 @@ class DiffdisPredict(Predict):
     tta: Literal["none", "flip", "official"] = "none"
     steps: Annotated[int, Field(ge=1, le=1000)] = 1
     sampler: Literal["ddpm", "ddim"] = "ddpm"
+    noise: Annotated[int, Field(ge=0)] = 0
     edges: bool = False
     tiled: Annotated[bool, BY_SCALE] = False
     batch: Annotated[PositiveInt, BY_SCALE] = 4
@@ -97,10 +109,44 @@ class DiffdisPredict(Predict):
 
     def words(self) -> list[str]:
         """Runs that are averaged are named in every result, because published figures may include them."""
-        return [f"tta-{self.tta}", *([f"{self.sampler}{self.steps}"] if self.steps > 1 else [])]
+        chain = [f"{self.sampler}{self.steps}"] if self.steps > 1 else []
+        return [f"tta-{self.tta}", *chain, *([f"noise{self.noise}"] if self.noise else [])]
+
+    def idle(self) -> set[str]:
+        """A single step is the same with every sampler."""
+        return {"sampler"} if self.steps == 1 else set()
+
+
+class DiffdisVaePredict(Predict):
+    """The true masks through the code of latents and back: the best that DiffDIS could do (paper, table 1).
+
+    Attributes:
+        vae: Checkpoint whose autoencoder is the code; null fits a code of patches, which stands in for it.
+        fit_on: Split that the code of patches is fitted to.
+        channels: Numbers in a latent of the code of patches.
+        size: Side of the square that masks are resized to, pixels.
+        tiled: Decode in tiles: less memory, and slightly other maps.
+    """
+
+    method: Literal["diffdis_vae"]
+    vae: Annotated[CheckpointName | None, BY_SCALE] = None
+    fit_on: Annotated[str, BY_SCALE] = "train"
+    channels: Annotated[PositiveInt, BY_SCALE] = 16
+    size: Annotated[PositiveInt, BY_SCALE] = 1024
+    tiled: Annotated[bool, BY_SCALE] = False
+    precision: Precision = "fp32"
+    device: Device = "auto"
+
+    def words(self) -> list[str]:
+        return [self.vae or f"patches{self.channels}", str(self.size)]
+
+    def idle(self) -> set[str]:
+        """A pre-trained autoencoder is fitted to nothing; a code of patches has no use for less precision or memory."""
+        return {"fit_on", "channels"} if self.vae else {"precision", "tiled"}
 
 
 SETTINGS: dict[tuple[str, str], type[Settings]] = {
     ("train", "diffdis"): DiffdisTrain,
     ("predict", "diffdis"): DiffdisPredict,
+    ("predict", "diffdis_vae"): DiffdisVaePredict,
 }
