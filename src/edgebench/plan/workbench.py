@@ -63,6 +63,9 @@ DOWNLOAD_MB_PER_MINUTE = 600
 # The method of the train stage that makes our weights of a checkpoint, by its format.
 CONVERTED_BY = {"memo_deepspeed": "memo_released"}
 RELEASED = "released"
+SKELETONS = "skeletons"
+LARGE_SET = 200
+"""Images from which on scoring masks asks for several cores: before, starting processes costs more than it saves."""
 
 
 class Workbench:
@@ -235,7 +238,7 @@ class Workbench:
             return stage
         return "|".join(
             sorted(
-                ({RELEASED} if stage == "train" else set())
+                {"train": {RELEASED}, "predict": {SKELETONS}}.get(stage, set())
                 | {
                     role
                     for name in self.names("recipes")
@@ -419,6 +422,7 @@ class Workbench:
             split=predict.settings["split"],
             limit=predict.settings["limit"],
             predictions=predict.role,
+            resources=_scoring(protocol, predict),
         )
         return Run(
             stage="evaluate",
@@ -430,11 +434,31 @@ class Workbench:
             inputs={
                 "dataset": predict.inputs["dataset"],
                 "predictions": predict,
+                **({"skeletons": self._skeletons(predict)} if protocol.method == "masks" else {}),
                 **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
             },
             words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
+            resources=settings.resources.model_dump(),
+        )
+
+    def _skeletons(self, predict: Run) -> Run:
+        """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+        method = "mask_skeletons"
+        on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
+        model = settings_class("predict", method, SKELETONS)
+        settings = model.model_validate({"stage": "predict", "method": method, **on})
+        return Run(
+            stage="predict",
+            role=SKELETONS,
+            version=model.VERSION,
+            scale="",
+            seed=None,
+            settings=settings.model_dump(mode="json", exclude={"stage", "resources"}),
+            inputs={"dataset": predict.inputs["dataset"]},
+            words=(method, on["dataset"], on["split"]),
+            dataset=predict.dataset,
             resources=settings.resources.model_dump(),
         )
 
@@ -466,6 +490,17 @@ class Workbench:
                         model = settings_class(str(settings.get("stage")), str(settings["method"]), where)
                         keys.setdefault(role, set()).update(model.model_fields)
         return keys
+
+
+def _scoring(protocol: Protocol, predict: Run) -> Resources:
+    """What scoring asks of a machine."""
+    if protocol.method != "masks":
+        return Resources()
+    images = ((predict.dataset or {})["images"]).get(predict.settings["split"], 0)
+    images = min(images, predict.settings["limit"] or images)
+    # Two seconds and 1 GiB for an image of DIS5K's size.
+    cpus = 4 if images > LARGE_SET else 1
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary, plain_iou
-    from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
+    from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve, image_curves
     from edgebench.metrics.masks.effort import correction_effort, mask_skeleton, opencv
-    from edgebench.metrics.masks.protocols import DIFFDIS, STANDARD, MaskProtocol, Prepared, prepare
+    from edgebench.metrics.masks.protocols import (
+        DIFFDIS,
+        PROTOCOLS,
+        STANDARD,
+        MaskProtocol,
+        Prepared,
+        foreground,
+        prepare,
+    )
     from edgebench.metrics.masks.scores import METRICS, MaskScores, score_mask, set_scores
     from edgebench.metrics.masks.structure import s_measure
     from edgebench.metrics.masks.tally import Tally, tally_mask
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIFFDIS",
     "METRICS",
+    "PROTOCOLS",
     "STANDARD",
     "MaskProtocol",
     "MaskScores",
@@ -32,6 +41,8 @@ __all__ = [
     "e_curve",
     "e_measure",
     "f_curve",
+    "foreground",
+    "image_curves",
     "inner_boundary",
     "mask_skeleton",
     "nearest_foreground",
@@ -47,9 +58,9 @@ __all__ = [
 
 _HOMES = {
     "boundary": ("boundary_iou", "inner_boundary", "plain_iou"),
-    "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve"),
+    "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve", "image_curves"),
     "effort": ("correction_effort", "mask_skeleton", "opencv"),
-    "protocols": ("DIFFDIS", "STANDARD", "MaskProtocol", "Prepared", "prepare"),
+    "protocols": ("DIFFDIS", "PROTOCOLS", "STANDARD", "MaskProtocol", "Prepared", "foreground", "prepare"),
     "scores": ("METRICS", "MaskScores", "score_mask", "set_scores"),
     "structure": ("s_measure",),
     "tally": ("Tally", "tally_mask"),

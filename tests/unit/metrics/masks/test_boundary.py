@@ -39,6 +39,7 @@ def test_a_shift_costs_more_than_in_plain_iou():
     truth[50:150, 50:150] = True
     moved = np.roll(truth, 3, axis=1)
     iou = plain_iou(moved, truth)
+    assert iou is not None
     assert iou == pytest.approx(97 / 103)
     score = boundary_iou(moved, truth)
     assert score is not None
