@@ -168,8 +168,11 @@ class Bootstrap:
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.
 
-        None when the column has no per-image numbers (time), or the seeds were scored on different images.
+        None when the column has no per-image numbers (time), or the seeds were scored on different images. The
+        members of a mean are other images, resampled by themselves; those of a spread the same images.
         """
+        if row.members:
+            return self._members(row, column)
         found = []
         for run in row.distinct_runs:
             evaluation = run.evaluation_of(column)
@@ -182,3 +185,17 @@ class Bootstrap:
         if not found or any(ids != found[0][0] for ids, _ in found):
             return None
         return found[0][0], np.mean([values for _, values in found], axis=0)
+
+    def _members(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
+        found = [self.row(member, column) for member in row.members]
+        resampled = [each for each in found if each is not None]
+        if len(resampled) < len(found):
+            return None
+        values = [each for _, each in resampled]
+        if row.combines == "spread":
+            return resampled[0][0], np.std(values, axis=0, ddof=1)
+        # Images of the same names would be drawn alike; moved against one another, the draws are independent.
+        groups = [member.group for member in row.members]
+        moved = [np.roll(each, groups.index(group)) for group, each in zip(groups, values, strict=True)]
+        ids = [f"{group}/{each}" for group, (images, _) in zip(groups, resampled, strict=True) for each in images]
+        return ids, np.mean(moved, axis=0)
