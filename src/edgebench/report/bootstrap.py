@@ -84,14 +84,14 @@ def resample_masks(
     Returns:
         Each metric, (B,), as `set_scores` gives it for the images drawn; NaN where none of them defines it.
     """
-    resampled = {name: _weighted_mean(column, weights) for name, column in values.items()}
+    resampled = {name: weighted_mean(column, weights) for name, column in values.items()}
     for letter, curves in image_curves(histograms, protocol).items():
-        mean = _weighted_mean(curves, weights)
+        mean = weighted_mean(curves, weights)
         resampled[f"max_{letter}"], resampled[f"mean_{letter}"] = mean.max(axis=1), mean.mean(axis=1)
     return resampled
 
 
-def _weighted_mean(values: Floats, weights: Floats) -> Floats:
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
     """Means (B, ...) over images (n, ...) drawn as `weights` (B, n) say; images of NaN are passed over."""
     known = ~np.isnan(values.reshape(len(values), -1)[:, 0])
     counted = weights[:, known].sum(axis=1)
