@@ -65,7 +65,7 @@ CONVERTED_BY = {"memo_deepspeed": "memo_released"}
 RELEASED = "released"
 SKELETONS = "skeletons"
 LARGE_SET = 200
-"""Images from which on scoring masks asks for several cores: before, starting processes costs more than it saves."""
+"""With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
 
 
 class Workbench:
@@ -422,7 +422,7 @@ class Workbench:
             split=predict.settings["split"],
             limit=predict.settings["limit"],
             predictions=predict.role,
-            resources=_scoring(protocol, predict),
+            resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
         )
         return Run(
             stage="evaluate",
@@ -445,6 +445,7 @@ class Workbench:
 
     def _skeletons(self, predict: Run) -> Run:
         """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+        assert predict.dataset is not None
         method = "mask_skeletons"
         on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
         model = settings_class("predict", method, SKELETONS)
@@ -459,7 +460,7 @@ class Workbench:
             inputs={"dataset": predict.inputs["dataset"]},
             words=(method, on["dataset"], on["split"]),
             dataset=predict.dataset,
-            resources=settings.resources.model_dump(),
+            resources=_on_masks(on, predict.dataset).model_dump(),
         )
 
     def check_overrides(self) -> None:
@@ -492,13 +493,11 @@ class Workbench:
         return keys
 
 
-def _scoring(protocol: Protocol, predict: Run) -> Resources:
-    """What scoring asks of a machine."""
-    if protocol.method != "masks":
-        return Resources()
-    images = ((predict.dataset or {})["images"]).get(predict.settings["split"], 0)
-    images = min(images, predict.settings["limit"] or images)
-    # Two seconds and 1 GiB for an image of DIS5K's size.
+def _on_masks(settings: Map, dataset: Map) -> Resources:
+    """What work on the masks of a split asks of a machine."""
+    images = dataset["images"].get(settings["split"], 0)
+    images = min(images, settings["limit"] or images)
+    # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
 
