@@ -153,7 +153,7 @@ class Table:
             "claims": [] if self._mixed() else experiment.claims,
             "notes": [
                 *experiment.notes,
-                *self.scale.notes,
+                *self.scale.notes.get(paper, []),
                 *self._without_checkpoints(),
                 *self._released(),
                 *self._mixed(),
