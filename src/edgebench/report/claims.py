@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,17 +117,23 @@ def _published(side: Cell | float, collected: Collected) -> float | None:
     return collected.row(side.row).published.get(side.column) if isinstance(side, Cell) else side
 
 
+def decimals(left: float, right: float) -> int:
+    """Decimals that two compared numbers need: three, and more where both are tiny, as standard deviations are."""
+    largest = max(abs(left), abs(right))
+    return 3 if largest >= 0.01 or largest == 0 else 1 - math.floor(math.log10(largest))
+
+
 def explain(checked: Checked) -> str:
     """The numbers of a checked claim as one line of plain text."""
     if checked.left is None or checked.right is None or checked.difference is None:
         return "no number for one side"
-    claim = checked.claim
+    claim, n = checked.claim, decimals(checked.left, checked.right)
     margin = f" {'+' if claim.margin > 0 else '-'} {abs(claim.margin):g}" if claim.margin else ""
-    text = f"{checked.left:.3f} {claim.operator} {checked.right:.3f}{margin}"
-    text += f"; difference {checked.difference:+.3f}"
+    text = f"{checked.left:.{n}f} {claim.operator} {checked.right:.{n}f}{margin}"
+    text += f"; difference {checked.difference:+.{n}f}"
     if checked.low is not None and checked.high is not None:
         pairing = "" if checked.paired else ", sides scored on different images"
-        text += f" [{checked.low:+.3f}, {checked.high:+.3f}] over {checked.n_images} images{pairing}"
+        text += f" [{checked.low:+.{n}f}, {checked.high:+.{n}f}] over {checked.n_images} images{pairing}"
     else:
         text += ", no per-image numbers: decided by these two alone"
     if checked.published_left is not None and checked.published_right is not None:
