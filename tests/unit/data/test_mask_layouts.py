@@ -87,6 +87,7 @@ def test_splits_hold_their_pairs(tmp_path: Path, make) -> None:
             assert dataset.image(image_id).shape == (*SHAPE, 3)
             found = dataset.mask(image_id)
             assert found.dtype == np.uint8
+            assert found.flags.writeable
             np.testing.assert_array_equal(found, levels())
         with pytest.raises(DataError, match="has no boundaries"):
             dataset.boundaries(ids[0])
@@ -122,17 +123,34 @@ def test_kinds_of_files_may_differ(tmp_path: Path, image_suffix: str, mask_suffi
     np.testing.assert_array_equal(open_dataset("pairs", tmp_path, "all").mask("a"), levels())
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "I"])
 def test_masks_of_other_pixels(tmp_path: Path, mode: str) -> None:
     photo(tmp_path / "images" / "a.png")
     (tmp_path / "masks").mkdir()
-    if mode == "I;16":
-        stored = Image.fromarray(levels().astype(np.uint16) * 257)
+    if mode.startswith("I"):
+        values = levels().astype(np.uint16) * 257
+        values[values == 51 * 257] -= 128  # to the nearest level
+        stored = Image.fromarray(values.astype(np.int32 if mode == "I" else np.uint16))
     else:
         stored = Image.fromarray(levels()).convert(mode)
     assert stored.mode == mode
-    stored.save(tmp_path / "masks" / "a.png")
+    stored.save(tmp_path / "masks" / ("a.tif" if mode == "I" else "a.png"))
     np.testing.assert_array_equal(open_dataset("pairs", tmp_path, "all").mask("a"), levels())
+
+
+def test_one_bit_masks(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(levels() > 99).save(tmp_path / "masks" / "a.png")
+    np.testing.assert_array_equal(open_dataset("pairs", tmp_path, "all").mask("a"), np.where(levels() > 99, 255, 0))
+
+
+def test_values_beyond_16_bits_are_refused(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.full(SHAPE, 70_000, np.int32)).save(tmp_path / "masks" / "a.tif")
+    with pytest.raises(DataError, match=r"masks/a\.tif: values from 70000 to 70000"):
+        open_dataset("pairs", tmp_path, "all").mask("a")
 
 
 def test_jpeg_masks(tmp_path: Path) -> None:
