@@ -15,7 +15,7 @@ from edgebench.files import read_json
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.run import carry_out
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "title": "DiffDIS beside what needs no learning",
     "shows": {"paper": "diffdis"},
     "recipe": "diffdis_dis5k",
