@@ -12,7 +12,7 @@ from edgebench.cli.options import Root, find_checkpoint, find_weights
 from edgebench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgebench.stages.photos import Detector
+    from edgebench.stages.photos.answers import Detector
 
 EXIT_SOME_FAILED = 1
 
@@ -210,7 +210,7 @@ def memo(
 
         edgebench predict memo photo.jpg --weights memo_bsds_late -o edges --scales 1,0.75
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     detector = stage.memo(
         find_weights(root, weights),
@@ -229,7 +229,7 @@ def memo(
         seed=seed,
         frames=frames,
     )
-    _carry_out(detector, photos, output, overwrite, frames)
+    _carry_out(detector, photos, output, overwrite)
 
 
 def _factors(text: str) -> tuple[float, ...]:
@@ -253,7 +253,7 @@ def canny(
 
     Example: edgebench predict canny photo.jpg -o edges --sigma 2
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     _carry_out(stage.canny(sigma=sigma, low=low, high=high), photos, output, overwrite)
 
@@ -272,7 +272,7 @@ def sobel(
 
     Example: edgebench predict sobel holiday/ -o edges --threshold 0.2
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     _carry_out(stage.sobel(threshold=threshold), photos, output, overwrite)
 
@@ -308,7 +308,7 @@ def mask_edges(
 
     Example: edgebench predict mask-edges photo.jpg -o edges
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     detector = stage.mask_edges(
         generator=generator.value,
@@ -319,13 +319,14 @@ def mask_edges(
     _carry_out(detector, photos, output, overwrite)
 
 
-def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> None:
+def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool) -> None:
     """Predict, say what was made and where it lies, and leave with status 1 when some photographs failed."""
     from rich.console import Console
 
-    from edgebench.stages.photos import RECORD, predict_photos
+    from edgebench.stages.photos.folder import predict_photos
+    from edgebench.stages.photos.record import RECORD
 
-    summary = predict_photos(detector, photos, output, overwrite, frames)
+    summary = predict_photos(detector, photos, output, overwrite)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     made = len(summary.done)
     digits = 2 if (summary.seconds or 0) < 10 else 0

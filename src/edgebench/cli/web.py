@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import gradio
     import numpy as np
 
-    from edgebench.stages.photos import Detector
+    from edgebench.stages.photos.answers import Detector
 
 BUTTONS = ["download", "fullscreen"]  # no button that shares pictures with a public site
 LARGEST_UPLOAD = "40mb"
@@ -100,7 +100,8 @@ def respond(photo: Path | None, method: str, choices: dict[str, Any], folder: Pa
         EdgebenchError: the photograph or a choice cannot be used.
     """
     from edgebench.data.images import read_image
-    from edgebench.stages.photos import METHODS, detect
+    from edgebench.stages.photos import METHODS
+    from edgebench.stages.photos.answers import ask
 
     if photo is None:
         raise ConfigError("Choose a photograph first.")
@@ -115,7 +116,7 @@ def respond(photo: Path | None, method: str, choices: dict[str, Any], folder: Pa
     start = time.perf_counter()
     detector = _detector(method, _stamp(taken), tuple(taken.items()))
     loaded = time.perf_counter()
-    (found,) = detect(detector, [image], [photo.stem])
+    (found,) = ask(detector, [image], [photo.stem])
     seconds = time.perf_counter() - loaded
     animation = None
     if found.order is not None:
@@ -185,7 +186,8 @@ def build(root: Path) -> gradio.Blocks:
             f"the page needs Gradio ({error}). Type `pip install '.[app]'`; `edgebench predict` does the same "
             f"without it."
         ) from None
-    from edgebench.stages.photos import METHODS, trained_weights
+    from edgebench.stages.photos import METHODS
+    from edgebench.stages.weights import trained_weights
 
     weights = [(label, str(path)) for label, path in trained_weights(root).items()]
     methods = list(METHODS)

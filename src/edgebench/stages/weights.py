@@ -52,3 +52,22 @@ def find_weights(bench: Workbench, name_or_file: str) -> Path:
     if not (bench.root / run.record).is_file() or not (folder / WEIGHTS).is_file():
         raise DataError(f"{name_or_file}: the weights are not here yet ({folder}). Type `{command}` first.")
     return folder / WEIGHTS
+
+
+def trained_weights(root: Path) -> dict[str, Path]:
+    """Weight files of MEMO that lie below `root`, the newest first, by a label that says where they come from."""
+    from safetensors import SafetensorError, safe_open
+
+    from edgebench.methods.memo.weights import METHOD
+
+    files = sorted((root / "results" / "runs").glob("*/*/weights.safetensors"), key=lambda path: -path.stat().st_mtime)
+    found = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as opened:
+                method = (opened.metadata() or {}).get("method")
+        except (SafetensorError, OSError):
+            continue  # a damaged file is no choice; naming it is a matter for who asks for it
+        if method == METHOD:
+            found[f"{path.parent.parent.name}: {path.parent.name}"] = path
+    return found
