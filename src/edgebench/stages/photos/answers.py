@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.data.images import write_map_png
+from edgebench.data.images import read_layers, write_map_png
 from edgebench.errors import EdgebenchError
 
 Photo = NDArray[np.uint8]
 
 PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
-SUFFIXES = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif"}
+MASK, CUTOUT, OUTLINE = "mask", "cutout", "edges"
+SUFFIXES = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif", MASK: ".png", CUTOUT: ".png", OUTLINE: ".png"}
 """What is written by any method: a folder for each kind, and its suffix."""
 
 
@@ -75,7 +76,44 @@ class EdgeAnswer:
             write_reveal(files[REVEAL], self.order, self.probability)
 
 
+@dataclass(frozen=True)
+class MaskAnswer:
+    """What stands out in one photograph.
+
+    Attributes:
+        mask: Float (H, W) in [0, 1].
+        outline: The same for the mask's outline, when it was asked for.
+        soft: Cut out with the mask's grey values as alpha, not with its half.
+    """
+
+    mask: NDArray[np.floating]
+    outline: NDArray[np.floating] | None = None
+    soft: bool = False
+
+    @property
+    def maps(self) -> list[NDArray[np.floating]]:
+        """As in `Answer`."""
+        return [self.mask] if self.outline is None else [self.mask, self.outline]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As in `Answer`."""
+        return {"foreground": round(float((self.mask > 0.5).mean()), 4)}
+
+    def write(self, files: Mapping[str, Path], photo: Path) -> None:
+        """As in `Answer`; the cut-out takes its colours from the file, because what methods see has no alpha."""
+        from edgebench.stages.photos.cutout import cut_out, write_cutout
+
+        write_map_png(files[MASK], self.mask)
+        if OUTLINE in files:
+            assert self.outline is not None
+            write_map_png(files[OUTLINE], self.outline)
+        layers = read_layers(photo)
+        write_cutout(files[CUTOUT], cut_out(layers, self.mask, self.soft), layers.profile)
+
+
 EDGE_KINDS = {PROBABILITY: "probability", EDGES: "edges (0 or 255)"}
+MASK_KINDS = {MASK: "mask", CUTOUT: "cut-out (PNG with alpha)"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +125,7 @@ class Detector:
         settings: What decides its result; it is recorded, and results of other settings are not mixed with these.
         answer: Images uint8 (H, W, 3) and their names in, one answer each out.
         kinds: What it writes, of `SUFFIXES`, and what people call it.
+        makes: What people call one result.
         weights: Its weight file.
         batch: Images that it takes at a time.
         group: Images share a batch when this is equal, given height and width.
@@ -98,6 +137,7 @@ class Detector:
     settings: dict[str, Any]
     answer: Callable[[list[Photo], list[str]], Sequence[Answer]]
     kinds: dict[str, str] = field(default_factory=EDGE_KINDS.copy)
+    makes: str = "edge map"
     weights: Path | None = None
     batch: int = 1
     group: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width)
