@@ -53,7 +53,9 @@ def diffdis(
     from edgebench.stages.predict import choose_device
 
     network, codec = load_weights(weights, precision, tiled)
-    chosen = PredictSettings(size or trained_size(weights), resize, tta, int(steps), sampler, edges)
+    chosen = PredictSettings(
+        size or trained_size(weights), resize=resize, tta=tta, steps=int(steps), sampler=sampler, edges=edges
+    )
     predictor = Predictor(network, codec, chosen, choose_device(device), precision, batch, seed)
 
     def answer(images: list[Photo], names: list[str]) -> list[MaskAnswer]:
@@ -63,6 +65,7 @@ def diffdis(
         "size": chosen.size, "resize": resize, "tta": tta, "steps": chosen.steps, "sampler": sampler, "matte": matte,
         "tiled": tiled, "device": str(predictor.device), "precision": precision, "seed": seed,
     }  # fmt: skip
+    square = {"group": lambda height, width: (chosen.size, chosen.size)} if resize == "square" else {}
     return Detector(
         "diffdis",
         settings,
@@ -71,6 +74,6 @@ def diffdis(
         makes="mask",
         weights=weights,
         batch=batch,
-        group=predictor.size,
         advice=_ADVICE,
+        **square,
     )
