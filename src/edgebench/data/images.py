@@ -147,6 +147,16 @@ def image_size(path: str | Path, content: bytes | None = None) -> tuple[int, int
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of the pixels as they are stored, without regard to EXIF; no pixel is decoded.
+
+    Raises:
+        DataError: the file is missing, empty, not an image, or larger than `MAX_PIXELS`.
+    """
+    with _opened(Path(path)) as image:
+        return image.height, image.width
+
+
 def check_image_header(path: str | Path) -> None:
     """Make sure that a file begins as an image of a sensible size does; the pixels are not decoded.
 

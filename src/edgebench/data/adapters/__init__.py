@@ -10,9 +10,15 @@ import numpy as np
 
 from edgebench.data.adapters.biped import BipedDataset
 from edgebench.data.adapters.bsds import BsdsDataset
+from edgebench.data.adapters.davis import DavisDataset
+from edgebench.data.adapters.dis5k import Dis5kDataset
+from edgebench.data.adapters.duts import DutsDataset
+from edgebench.data.adapters.ecssd import EcssdDataset
 from edgebench.data.adapters.folder import FolderDataset
+from edgebench.data.adapters.hrsod import HrsodDataset
 from edgebench.data.adapters.multicue import MulticueDataset
 from edgebench.data.adapters.nyud import NyudDataset
+from edgebench.data.adapters.pairs import PairsDataset
 from edgebench.data.adapters.shards import ShardDataset
 from edgebench.data.adapters.uded import UdedDataset
 from edgebench.errors import DataError, nearest
@@ -32,13 +38,22 @@ class Dataset(Protocol):
     def boundaries(self, image_id: str) -> list[np.ndarray]:
         """One bool (H, W) per annotator; a DataError where the layout has none."""
 
+    def mask(self, image_id: str) -> np.ndarray:
+        """Foreground, uint8 (H, W) from 0 to 255; a DataError where the layout has none."""
+
 
 LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
     "biped": BipedDataset,
     "bsds": BsdsDataset,
+    "davis": DavisDataset,
+    "dis5k": Dis5kDataset,
+    "duts": DutsDataset,
+    "ecssd": EcssdDataset,
     "folder": lambda folder, split: FolderDataset(folder),  # as `shards`, without splits
+    "hrsod": HrsodDataset,
     "multicue": MulticueDataset,
     "nyud": NyudDataset,
+    "pairs": PairsDataset,
     "shards": lambda folder, split: ShardDataset(folder),
     "uded": UdedDataset,
 }

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-# The module, not its function: it imports this package.
-from edgebench.data import edge_maps
-from edgebench.data.adapters.listing import find_path, index_by_id, some_names
-from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image
+# The modules, not their functions: they import this package.
+from edgebench.data import edge_maps, masks
+from edgebench.data.adapters.listing import files_below, find_path, index_by_id, require_folder, some_names
+from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image, stored_size
 from edgebench.errors import DataError
+
+MASK_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+LISTED = 10
+"""So many files are named in a message about several."""
 
 
 class Images:
@@ -41,6 +45,28 @@ class Images:
     def size(self, image_id: str) -> tuple[int, int]:
         """(H, W) from the image's header."""
         return image_size(self.image_path(image_id))
+
+    def boundaries(self, image_id: str) -> list[np.ndarray]:
+        """An error, unless the layout has annotations of edges.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"{self._folder}: has no boundaries (asked for {image_id!r}). "
+            f"Choose a data set with annotated edges, such as one of layout `bsds`."
+        )
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """An error, unless the layout has masks.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"{self._folder}: has no masks (asked for {image_id!r}). "
+            f"Choose a data set with masks, such as one of layout `dis5k` or `pairs`."
+        )
 
 
 class AnnotatedImages(Images):
@@ -80,6 +106,86 @@ class AnnotatedImages(Images):
                     )
                 masks.append(mask)
         return masks
+
+
+class MaskedImages(Images):
+    """The images of one folder, each with the mask of the same name in another.
+
+    Names count without their suffixes and with the folders above them, `/` as `__`; images and masks may be files of
+    different kinds. What lies in only one of the folders is an error, never passed over.
+
+    Args:
+        images: Folder of images.
+        masks: Folder of masks: PNG, JPEG, TIFF or BMP, bright = foreground; see `edgebench.data.masks.read_mask`.
+
+    Raises:
+        DataError: a folder is missing or holds no image, two files share a name, or one has no partner.
+    """
+
+    def __init__(self, images: Path, masks: Path) -> None:
+        require_folder(images)
+        require_folder(masks)
+        super().__init__(images, files_below(images))
+        self._masks = index_by_id(files_below(masks, MASK_SUFFIXES), masks)
+        lonely = [
+            f"{folder} has no {what} for {_some_files(there, there.keys() - here.keys())}"
+            for folder, what, here, there in (
+                (masks, "mask", self._masks, self._paths),
+                (images, "image", self._paths, self._masks),
+            )
+            if there.keys() - here.keys()
+        ]
+        if lonely:
+            raise DataError(
+                f"{'; '.join(lonely)}. Images and masks are matched by their names without the suffix: put the missing "
+                f"files there, or remove these."
+            )
+
+    def mask_path(self, image_id: str) -> Path:
+        """File of a mask."""
+        return find_path(self._masks, image_id, self._folder)
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """Foreground of an image, uint8 (H, W), 0 to 255 with the levels between as they are.
+
+        Raises:
+            DataError: the mask is damaged, coloured or transparent, has another size than the image, or is so dark
+                that its foreground is meant by level 1.
+        """
+        path = self.mask_path(image_id)
+        levels = np.rint(masks.read_mask(path) * 255).astype(np.uint8)
+        if levels.shape != self.size(image_id):
+            raise DataError(f"{self._other_size(image_id, levels.shape)}. Replace one of them.")
+        if levels.max() == 1:
+            raise DataError(f"{path}: its brightest level is 1 of 255, so it shows nothing. Write foreground as 255.")
+        return levels
+
+    def check_sizes(self) -> None:
+        """Compare each mask's size with its image's, by the files' headers.
+
+        Raises:
+            DataError: some differ; the message names the first ones.
+        """
+        sizes = {image_id: stored_size(self.mask_path(image_id)) for image_id in self.ids}
+        differing = [self._other_size(each, size) for each, size in sizes.items() if size != self.size(each)]
+        if differing:
+            more = f"\n  and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
+            raise DataError(
+                f"{self._folder}: {len(differing)} of {len(self.ids)} masks have another size than their images:\n  "
+                + "\n  ".join(differing[:LISTED])
+                + f"{more}\nReplace or remove these images and masks, then type the same command again."
+            )
+
+    def _other_size(self, image_id: str, size: tuple[int, ...]) -> str:
+        ours, theirs = (f"{width} x {height}" for height, width in (size, self.size(image_id)))
+        return (
+            f"{self.mask_path(image_id)}: {ours} pixels (width x height), but {self.image_path(image_id)} has {theirs}"
+        )
+
+
+def _some_files(paths: Mapping[str, Path], ids: Iterable[str]) -> str:
+    chosen = [paths[each].name for each in ids]
+    return f"{len(chosen)} file{'s' if len(chosen) > 1 else ''} ({some_names(chosen)})"
 
 
 def files_by_id(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:

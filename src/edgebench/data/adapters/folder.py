@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from edgebench.data.adapters.base import Images
-from edgebench.data.adapters.listing import require_folder, walk_files
-from edgebench.errors import DataError
+from edgebench.data.adapters.listing import files_below, require_folder
 
 
 class FolderDataset(Images):
@@ -23,18 +20,4 @@ class FolderDataset(Images):
 
     def __init__(self, folder: Path) -> None:
         require_folder(folder)
-        super().__init__(
-            folder,
-            (("__".join(path.relative_to(folder).with_suffix("").parts), path) for path in walk_files(folder)),
-        )
-
-    def boundaries(self, image_id: str) -> list[np.ndarray]:
-        """Always an error: a plain folder has no annotations.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(
-            f"{self._folder}: a plain image folder has no boundaries (asked for {image_id!r}). "
-            f"Choose a data set with annotations, such as one of layout `bsds`."
-        )
+        super().__init__(folder, files_below(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +28,27 @@ def walk_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> Iterat
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield Path(current, name)
+
+
+def files_below(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> Iterator[tuple[str, Path]]:
+    """Id and path of the files below `folder`: the id is the path from there without suffix, `/` as `__`."""
+    for path in walk_files(folder, suffixes):
+        yield "__".join(path.relative_to(folder).with_suffix("").parts), path
+
+
+def smallest_digests(ids: Iterable[str], count: int) -> set[str]:
+    """The `count` ids whose SHA-256 is smallest: a choice that is fixed for everybody, whatever the order given."""
+    return set(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())[:count])
+
+
+def outermost(folder: Path, inner: str, parts: Iterable[str]) -> Path:
+    """`folder`, or the folder `inner` in it when that holds one of `parts` and `folder` itself none.
+
+    Archives unpack into a folder of their own, and people name either.
+    """
+    parts = list(parts)
+    direct, nested = (any((place / part).is_dir() for part in parts) for place in (folder, folder / inner))
+    return folder / inner if nested and not direct else folder
 
 
 def require_folder(folder: Path) -> None:

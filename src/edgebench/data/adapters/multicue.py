@@ -11,11 +11,10 @@ whose SHA-256 is smallest are the test images.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from edgebench.data.adapters.base import AnnotatedImages, check_pairs, files_by_id
-from edgebench.data.adapters.listing import require_folder
+from edgebench.data.adapters.listing import require_folder, smallest_digests
 from edgebench.errors import DataError, nearest
 
 TEST_SHARE = 0.2
@@ -46,12 +45,6 @@ class MulticueDataset(AnnotatedImages):
         for name, path in files_by_id(drawings, [".png"]).items():
             annotations.setdefault(name.rpartition(".")[0], []).append(path)
         check_pairs(found, annotations, images, drawings)
-        tested = ids_to_test(found)
+        tested = smallest_digests(found, round(TEST_SHARE * len(found)))
         chosen = [(image_id, path) for image_id, path in found.items() if (image_id in tested) == (part == "test")]
         super().__init__(images, chosen, annotations)
-
-
-def ids_to_test(ids: dict[str, Path] | list[str]) -> set[str]:
-    """The fifth of `ids` that is tested on: those with the smallest SHA-256, whatever the order given."""
-    ordered = sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())
-    return set(ordered[: round(TEST_SHARE * len(ordered))])

@@ -62,6 +62,17 @@ class ShardDataset:
             f"Choose a data set with annotations, such as one of layout `bsds`."
         )
 
+    def mask(self, image_id: str) -> np.ndarray:
+        """Always an error: there are no masks.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"{self._shards.folder}: holds images without masks (asked for {image_id!r}). "
+            f"Choose a data set with masks, such as one of layout `dis5k` or `pairs`."
+        )
+
     def _name(self, image_id: str) -> str:
         if image_id not in self._names:
             raise DataError(f"{self._shards.folder}: no image with the id {image_id!r} among {len(self._names)}.")
