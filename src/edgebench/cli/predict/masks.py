@@ -63,7 +63,7 @@ def diffdis(
     edges: Annotated[
         bool,
         typer.Option(
-            "--edges", help="Also write the mask's outline, edges/NAME.png; the mask stays the same, time grows by half."
+            "--edges", help="Also write the mask's outline, edges/NAME.png; the mask stays the same, the time grows by 40 %."
         ),
     ] = False,
     matte: Matte = False,
@@ -114,7 +114,7 @@ def diffdis(
     device: DeviceChoice = Device.auto,
     precision: Annotated[
         Precision,
-        typer.Option(help="bf16 takes half the memory and is faster on GPUs and newer processors; masks differ a bit."),
+        typer.Option(help="bf16 takes less memory and is faster on GPUs and newer processors; masks differ a bit."),
     ] = Precision.fp32,
     batch: Annotated[int, typer.Option(min=1, help="Photographs at a time; memory grows with it.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the noise from which masks are made, with the photograph's name.")] = 0,
@@ -162,21 +162,3 @@ def _weights(root: Path) -> Path:
         name, file = DEMO, find_weights(root, DEMO, "diffdis")
     print(f"weights: {name} ({file})")
     return file
-
-
-def otsu(
-    photos: Photos,
-    output: Output,
-    matte: Matte = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Otsu's threshold: the part of the picture that is darker or brighter, in milliseconds; 0 or 255.
-
-    Of the two sides of the threshold the object is the one that is rarer along the picture's border. It is what a
-    segmentation network has to beat.
-
-    Example: edgebench predict otsu photo.jpg -o out
-    """
-    from edgebench.stages.photos import masks as stage
-
-    carry_out(stage.otsu(), photos, output, overwrite)

@@ -10,5 +10,12 @@ from collections.abc import Callable
 
 from edgebench.stages.photos.answers import Detector
 from edgebench.stages.photos.edges import canny, mask_edges, memo, sobel
+from edgebench.stages.photos.masks import diffdis
 
-METHODS: dict[str, Callable[..., Detector]] = {"memo": memo, "canny": canny, "sobel": sobel, "mask-edges": mask_edges}
+METHODS: dict[str, Callable[..., Detector]] = {
+    "memo": memo,
+    "diffdis": diffdis,
+    "canny": canny,
+    "sobel": sobel,
+    "mask-edges": mask_edges,
+}

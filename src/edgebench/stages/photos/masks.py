@@ -65,7 +65,6 @@ def diffdis(
         "size": chosen.size, "resize": resize, "tta": tta, "steps": chosen.steps, "sampler": sampler, "matte": matte,
         "tiled": tiled, "device": str(predictor.device), "precision": precision, "seed": seed,
     }  # fmt: skip
-    square = {"group": lambda height, width: (chosen.size, chosen.size)} if resize == "square" else {}
     return Detector(
         "diffdis",
         settings,
@@ -74,6 +73,6 @@ def diffdis(
         makes="mask",
         weights=weights,
         batch=batch,
+        group=predictor.working_size,
         advice=_ADVICE,
-        **square,
     )

@@ -43,7 +43,8 @@ class Record:
         if not differing:
             self.images = images
         elif not self.overwrite:
-            how = ", ".join(f"{key} {earlier.get(key)}, now {now.get(key)}" for key in differing)
+            told = ["method"] if "method" in differing else differing  # settings of two methods say nothing
+            how = ", ".join(f"{key} {earlier.get(key)}, now {now.get(key)}" for key in told)
             raise ConfigError(
                 f"{output}: holds maps that were made differently ({how}). Give another folder, or --overwrite to "
                 f"make the maps of these photographs again."
