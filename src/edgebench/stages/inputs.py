@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAPS = "maps"
 FRAMES = "frames"
+SKELETONS = "skeletons"
 LABEL_SUFFIX = ".png"
 LABEL_LONG_SIDE = 3000
 """Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""

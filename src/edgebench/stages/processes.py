@@ -37,7 +37,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], jobs
             under_way.extend(pool.submit(function, item) for item in islice(waiting, 1))
     except BrokenProcessPool as error:
         raise EdgebenchError(
-            f"One of {jobs} evaluating processes was ended from outside, most often for lack of memory. Run "
+            f"One of {jobs} processes was ended from outside, most often for lack of memory. Run "
             f"the same command with fewer jobs."
         ) from error
     finally:

@@ -39,6 +39,8 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.train import train as stage
     elif spec.settings["method"] == "mask_edges":
         from edgebench.stages.synthesise import synthesise as stage
+    elif spec.settings["method"] in ("mask_contours", "mask_skeletons"):
+        from edgebench.stages.mask_targets import draw_targets as stage
     elif spec.content["stage"] == "predict":
         from edgebench.stages.predict import predict as stage
     else:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary
     from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
     from edgebench.metrics.masks.effort import correction_effort, mask_skeleton, opencv
-    from edgebench.metrics.masks.protocols import DIFFDIS, STANDARD, MaskProtocol, Prepared, prepare
+    from edgebench.metrics.masks.protocols import DIFFDIS, STANDARD, MaskProtocol, Prepared, foreground, prepare
     from edgebench.metrics.masks.scores import METRICS, MaskScores, score_mask, set_scores
     from edgebench.metrics.masks.structure import s_measure
     from edgebench.metrics.masks.tally import Tally, tally_mask
@@ -32,6 +32,7 @@ __all__ = [
     "e_curve",
     "e_measure",
     "f_curve",
+    "foreground",
     "inner_boundary",
     "mask_skeleton",
     "nearest_foreground",
@@ -48,7 +49,7 @@ _HOMES = {
     "boundary": ("boundary_iou", "inner_boundary"),
     "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve"),
     "effort": ("correction_effort", "mask_skeleton", "opencv"),
-    "protocols": ("DIFFDIS", "STANDARD", "MaskProtocol", "Prepared", "prepare"),
+    "protocols": ("DIFFDIS", "STANDARD", "MaskProtocol", "Prepared", "foreground", "prepare"),
     "scores": ("METRICS", "MaskScores", "score_mask", "set_scores"),
     "structure": ("s_measure",),
     "tally": ("Tally", "tally_mask"),

@@ -109,15 +109,31 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
     Raises:
         ValueError: the two differ in size, are not (H, W), or hold something else.
     """
-    soft, hard = _unit(np.asarray(prediction)), _unit(np.asarray(truth))
+    soft, hard = _unit(np.asarray(prediction)), np.asarray(truth)
     if soft.ndim != 2 or not soft.size or soft.shape != hard.shape:
         raise ValueError(f"a prediction {soft.shape} and a mask {hard.shape}; one (H, W) is expected")
     if not protocol.binarise:
         values = _stretch(soft)
-        return Prepared(values, hard > 128 / 255, values > 0.5, soft > 127 / 255)
-    levels = _levels(hard)
+        return Prepared(values, foreground(hard, protocol), values > 0.5, soft > 127 / 255)
     cut = _stretch(_levels(soft), 255.0) > 0.5
-    return Prepared(cut.astype(np.float64), levels / (levels.max() + 1e-8) > 0.5, cut, cut)
+    return Prepared(cut.astype(np.float64), foreground(hard, protocol), cut, cut)
+
+
+def foreground(truth: ArrayLike, protocol: MaskProtocol) -> NDArray[np.bool_]:
+    """What counts as foreground of a ground truth, bool (H, W); see `prepare`.
+
+    Args:
+        truth: (H, W), floats in [0, 1], uint8, uint16 or bool.
+        protocol: Which conventions.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    hard = _unit(np.asarray(truth))
+    if not protocol.binarise:
+        return hard > 128 / 255
+    levels = _levels(hard)
+    return levels / (levels.max() + 1e-8) > 0.5
 
 
 def _unit(values: NDArray[Any]) -> NDArray[np.float64]:
