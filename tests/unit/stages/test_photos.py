@@ -20,7 +20,6 @@ from edgebench.stages.photos import edges as stage
 from edgebench.stages.photos import folder as folders
 from edgebench.stages.photos.answers import Detector, EdgeAnswer
 from edgebench.stages.photos.folder import predict_photos
-from edgebench.stages.weights import trained_weights
 from tests.unit.methods.sam_models import MODELS
 
 torch.set_num_threads(1)
@@ -382,15 +381,3 @@ def test_masks_of_a_released_segmenter(folder: Path, tmp_path: Path) -> None:
     assert record["weights"]["file"].endswith("model.safetensors")
     with pytest.raises(ConfigError, match="sam2 needs weights"):
         stage.mask_edges(generator="sam2")
-
-
-def test_weights_of_finished_runs_are_found(tmp_path: Path, weights: Path) -> None:
-    place = tmp_path / "results" / "runs" / "finetune" / "memo-1"
-    place.mkdir(parents=True)
-    (place / "weights.safetensors").write_bytes(weights.read_bytes())
-    for name, content in (("other", {"method": "diffdis"}), ("none", None)):
-        (place.parent / name).mkdir()
-        save_file({"a": torch.zeros(1)}, place.parent / name / "weights.safetensors", metadata=content)
-    (place.parent / "damaged").mkdir()
-    (place.parent / "damaged" / "weights.safetensors").write_bytes(b"cut off")
-    assert trained_weights(tmp_path) == {"finetune: memo-1": place / "weights.safetensors"}

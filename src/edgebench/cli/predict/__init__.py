@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edgebench.cli.predict.edges import canny, mask_edges, memo, sobel
-from edgebench.cli.predict.masks import diffdis
+from edgebench.cli.predict.masks import diffdis, otsu
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,3 +29,4 @@ app.command(rich_help_panel="Edges")(canny)
 app.command(rich_help_panel="Edges")(sobel)
 app.command("mask-edges", rich_help_panel="Edges")(mask_edges)
 app.command(rich_help_panel="Masks and cut-outs")(diffdis)
+app.command(rich_help_panel="Masks and cut-outs")(otsu)

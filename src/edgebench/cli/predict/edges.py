@@ -260,5 +260,3 @@ def mask_edges(
         device=device.value,
     )
     carry_out(detector, photos, output, overwrite)
-
-

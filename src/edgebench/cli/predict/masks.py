@@ -63,7 +63,8 @@ def diffdis(
     edges: Annotated[
         bool,
         typer.Option(
-            "--edges", help="Also write the mask's outline, edges/NAME.png; the mask stays the same, the time grows by 40 %."
+            "--edges",
+            help="Also write the mask's outline, edges/NAME.png; the mask stays the same, the time grows by 40 %.",
         ),
     ] = False,
     matte: Matte = False,
@@ -162,3 +163,15 @@ def _weights(root: Path) -> Path:
         name, file = DEMO, find_weights(root, DEMO, "diffdis")
     print(f"weights: {name} ({file})")
     return file
+
+
+def otsu(photos: Photos, output: Output, overwrite: Overwrite = False) -> None:
+    """Otsu's threshold: the part of a picture that is darker or brighter than the rest, in milliseconds; 0 or 255.
+
+    The object is the side of the threshold that is rarer along the picture's border. What segments must beat it.
+
+    Example: edgebench predict otsu photo.jpg -o out
+    """
+    from edgebench.stages.photos import masks as stage
+
+    carry_out(stage.otsu(), photos, output, overwrite)

@@ -129,7 +129,8 @@ class Predictor:
         if settings.size < 1 or settings.size % self._multiple:
             near = self._rounded(settings.size)
             raise ConfigError(
-                f"DiffDIS prediction: size {settings.size} must be a multiple of {self._multiple} here, {near} for example."
+                f"DiffDIS prediction: size {settings.size} must be a multiple of {self._multiple} here, "
+                f"{near} for example."
             )
         self.device = torch.device(device)
         self.network = network.to(device).eval()

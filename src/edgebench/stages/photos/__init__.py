@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 from edgebench.stages.photos.answers import Detector
 from edgebench.stages.photos.edges import canny, mask_edges, memo, sobel
-from edgebench.stages.photos.masks import diffdis
+from edgebench.stages.photos.masks import diffdis, otsu
 
-METHODS: dict[str, Callable[..., Detector]] = {
+EDGE_METHODS: dict[str, Callable[..., Detector]] = {
     "memo": memo,
-    "diffdis": diffdis,
     "canny": canny,
     "sobel": sobel,
     "mask-edges": mask_edges,
 }
+MASK_METHODS: dict[str, Callable[..., Detector]] = {"diffdis": diffdis, "otsu": otsu}
+METHODS = EDGE_METHODS | MASK_METHODS

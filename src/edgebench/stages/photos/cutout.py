@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def own_colours(picture: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray
     """The foreground's own colours, where a picture mixes them with those of the background.
 
     Blur fusion: near a pixel, foreground and background have the colours that they have on average around it,
-    weighted by alpha; what the pixel then lacks to be their mixture is the foreground's. Opaque pixels stay as they are.
+    weighted by alpha; what the pixel then lacks to be their mixture is the foreground's. Opaque pixels stay.
     M. Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021.
 
     Args:
@@ -72,12 +73,12 @@ def own_colours(picture: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray
 def _fused(picture: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
-    mixture = picture.astype(np.float32) / 255
+    mixture: NDArray[Any] = picture.astype(np.float32) / 255
     share = alpha.astype(np.float32)[..., None] / 255
     foreground = background = mixture
     for side in BLURS:
 
-        def around(colours: NDArray[np.float32], weight: NDArray[np.float32], side: int = side) -> NDArray[np.float32]:
+        def around(colours: NDArray[Any], weight: NDArray[Any], side: int = side) -> NDArray[Any]:
             total = cv2.blur(weight, (side, side))[..., None]
             return cv2.blur(colours * weight, (side, side)) / (total + 1e-5)
 

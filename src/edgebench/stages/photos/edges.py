@@ -62,7 +62,7 @@ def memo(
     from edgebench.methods.memo.reveal import RevealSettings
     from edgebench.methods.memo.tiles import padded_size
     from edgebench.methods.memo.weights import load_network
-    from edgebench.stages.predict import choose_device
+    from edgebench.stages.devices import choose_device
 
     steps = int(steps) if str(steps).isdecimal() else steps
     long_side, tile = long_side or None, tile or None
@@ -186,7 +186,7 @@ def mask_edges(
     else:
         from edgebench.methods.sam.generator import propose_masks
         from edgebench.methods.sam.scorer import load_scorer
-        from edgebench.stages.predict import choose_device
+        from edgebench.stages.devices import choose_device
 
         settings |= {"precision": precision, "device": choose_device(device)}
         weights = generator_weights / "model.safetensors"

@@ -16,7 +16,7 @@ def diffdis(
     size: int | None = None,
     resize: Literal["square", "aspect"] = "square",
     tta: Literal["none", "flip", "official"] = "none",
-    steps: int | str = 1,
+    steps: int = 1,
     sampler: Literal["ddpm", "ddim"] = "ddpm",
     edges: bool = False,
     matte: bool = False,
@@ -34,7 +34,7 @@ def diffdis(
             side. By default, and for 0, what the network was trained at.
         resize: A `square` whatever the photograph's aspect, as released, or close to its `aspect`.
         tta: Runs that are averaged: one, two (`flip`), or the six that the authors' code always does.
-        steps: Steps from noise to mask (the number may come as text).
+        steps: Steps from noise to mask.
         sampler: How several steps are taken.
         edges: Write the mask's outline too.
         matte: Cut out with the mask's grey values as alpha.
@@ -50,11 +50,11 @@ def diffdis(
     """
     from edgebench.methods.diffdis.predictor import Predictor, PredictSettings
     from edgebench.methods.diffdis.weights import load_weights, trained_size
-    from edgebench.stages.predict import choose_device
+    from edgebench.stages.devices import choose_device
 
     network, codec = load_weights(weights, precision, tiled)
     chosen = PredictSettings(
-        size or trained_size(weights), resize=resize, tta=tta, steps=int(steps), sampler=sampler, edges=edges
+        size or trained_size(weights), resize=resize, tta=tta, steps=steps, sampler=sampler, edges=edges
     )
     predictor = Predictor(network, codec, chosen, choose_device(device), precision, batch, seed)
 
@@ -76,3 +76,13 @@ def diffdis(
         group=predictor.working_size,
         advice=_ADVICE,
     )
+
+
+def otsu() -> Detector:
+    """Otsu's threshold; the side of it that is rarer along the picture's border is the object."""
+    from edgebench.methods.baselines.otsu import otsu_mask
+
+    def answer(images: list[Photo], names: list[str]) -> list[MaskAnswer]:
+        return [MaskAnswer(otsu_mask(image)) for image in images]
+
+    return Detector("otsu", {}, answer, kinds=MASK_KINDS, makes="mask")
