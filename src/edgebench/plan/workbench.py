@@ -13,7 +13,8 @@ import yaml
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
-from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
+from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Group, Protocol, Recipe, Row, Scale
+from edgebench.plan.groups import group_rows, printed_in, row_name, without_doubles
 from edgebench.plan.merging import leaves, merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
@@ -37,7 +38,26 @@ from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+COLUMNS_OF = {
+    "edges": ["ods", "ois", "ap"],
+    "crispness": [""],
+    "perceptual": ["fid", "lpips"],
+    # `METRICS` of edgebench.metrics.masks, which cannot be asked without numpy.
+    "masks": [
+        "max_f",
+        "mean_f",
+        "adaptive_f",
+        "weighted_f",
+        "s_measure",
+        "max_e",
+        "mean_e",
+        "adaptive_e",
+        "mae",
+        "hce",
+        "biou",
+        "iou",
+    ],
+}
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
@@ -46,6 +66,9 @@ CONVERTED_BY = {"memo_deepspeed": "memo_released", "diffdis_diffusers": "diffdis
 RELEASED = "released"
 # The method of a run that a training run takes something from, by the setting that names the run.
 MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
+SKELETONS = "skeletons"
+LARGE_SET = 200
+"""Images from which on scoring masks asks for several cores: before, starting processes costs more than it saves."""
 
 
 class Workbench:
@@ -121,6 +144,11 @@ class Workbench:
             if table not in experiments:
                 where = f"config/scales/{name}.yaml: tables"
                 raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
+        papers = {experiment.partition("/")[0] for experiment in experiments}
+        for paper in scale.notes:
+            if paper not in papers:
+                where = f"config/scales/{name}.yaml: notes"
+                raise ConfigError(f"{where}: no experiment shows a paper '{paper}'.{nearest(paper, papers)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -220,7 +248,7 @@ class Workbench:
             return stage
         return "|".join(
             sorted(
-                ({RELEASED} if stage == "train" else set())
+                {"train": {RELEASED}, "predict": {SKELETONS}}.get(stage, set())
                 | {
                     role
                     for name in self.names("recipes")
@@ -282,28 +310,52 @@ class Workbench:
         where = f"config/experiments/{name}.yaml"
         protocols = {each: self.protocol(each) for each in experiment.protocol}
         _check_shown(experiment, protocols, where)
-        printed = self._printed(experiment)
-        rows = [
-            TableRow(
-                key=row.key,
-                label=row.label,
-                published=_printed_values(printed, row.published, f"{where}: row '{row.key}'"),
-                runs=[
-                    self._seed_runs(experiment, row, where, scale_name, scale, protocols, seed)
-                    for seed in experiment.seeds or self.config.seeds
-                ],
-            )
-            for row in _all_rows(experiment, where)
-        ]
+        plain = _all_rows(experiment, where)
+        rows: list[TableRow] = []
+        for group in experiment.groups or (None,):
+            printed = self._printed(experiment)
+            if group:
+                printed = printed_in(printed, group, where)
+            made = [
+                self._table_row(experiment, row, group, printed, where, scale_name, scale, protocols)
+                for row in (group_rows(plain, group, where) if group else plain)
+            ]
+            rows += [*(_printed_only(printed, made, group) if experiment.printed_only else []), *made]
+        if experiment.groups:
+            experiment, rows = without_doubles(experiment, rows)
         try:
-            parse_claims(experiment.claims, [row.key for row in rows], experiment.columns)
+            parse_claims(experiment.claims, [row.key for row in rows if row.reproduced], experiment.columns)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-        if experiment.printed_only:
-            rows = _printed_only(printed, rows) + rows
-        changes = [_without_own(self.config.set, row) for row in _all_rows(experiment, where)]
+        changes = [_without_own(self.config.set, row) for row in plain]
         overrides = {key: value for key, value in self.config.set.items() if any(key in each for each in changes)}
         return Table(name, scale_name, scale, experiment, rows, overrides)
+
+    def _table_row(
+        self,
+        experiment: Experiment,
+        row: Row,
+        group: Group | None,
+        printed: list[Published],
+        where: str,
+        scale_name: str,
+        scale: Scale,
+        protocols: dict[str, Protocol],
+    ) -> TableRow:
+        beside = (
+            [] if group and not group.printed else _printed_row(printed, row.published, f"{where}: row '{row.key}'")
+        )
+        seeds = [] if group and group.members else experiment.seeds or self.config.seeds
+        return TableRow(
+            key=row.key,
+            label=row.label,
+            published=_values(beside),
+            runs=[self._seed_runs(experiment, row, where, scale_name, scale, protocols, seed) for seed in seeds],
+            footnotes=_footnotes(beside),
+            group=group.key if group else "",
+            combines=group.combines if group else "",
+            members=[f"{member}/{row_name(row.key)}" for member in group.members] if group else [],
+        )
 
     def _printed(self, experiment: Experiment) -> list[Published]:
         if experiment.shows.table is None:
@@ -410,7 +462,7 @@ class Workbench:
 
     def _evaluation(self, predict: Run, protocol: Protocol) -> Run:
         assert predict.dataset is not None
-        definition = protocol.model_dump(mode="json")
+        definition = protocol.content()
         if protocol.method == "edges" and protocol.max_distance is None:
             tolerance = predict.dataset.get("edge_tolerance")
             if tolerance is None:
@@ -425,6 +477,7 @@ class Workbench:
             split=predict.settings["split"],
             limit=predict.settings["limit"],
             predictions=predict.role,
+            resources=_scoring(protocol, predict),
         )
         return Run(
             stage="evaluate",
@@ -436,11 +489,31 @@ class Workbench:
             inputs={
                 "dataset": predict.inputs["dataset"],
                 "predictions": predict,
+                **({"skeletons": self._skeletons(predict)} if protocol.method == "masks" else {}),
                 **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
             },
             words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
+            resources=settings.resources.model_dump(),
+        )
+
+    def _skeletons(self, predict: Run) -> Run:
+        """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+        method = "mask_skeletons"
+        on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
+        model = settings_class("predict", method, SKELETONS)
+        settings = model.model_validate({"stage": "predict", "method": method, **on})
+        return Run(
+            stage="predict",
+            role=SKELETONS,
+            version=model.VERSION,
+            scale="",
+            seed=None,
+            settings=settings.model_dump(mode="json", exclude={"stage", "resources"}),
+            inputs={"dataset": predict.inputs["dataset"]},
+            words=(method, on["dataset"], on["split"]),
+            dataset=predict.dataset,
             resources=settings.resources.model_dump(),
         )
 
@@ -472,6 +545,17 @@ class Workbench:
                         model = settings_class(str(settings.get("stage")), str(settings["method"]), where)
                         keys.setdefault(role, set()).update(model.model_fields)
         return keys
+
+
+def _scoring(protocol: Protocol, predict: Run) -> Resources:
+    """What scoring asks of a machine."""
+    if protocol.method != "masks":
+        return Resources()
+    images = ((predict.dataset or {})["images"]).get(predict.settings["split"], 0)
+    images = min(images, predict.settings["limit"] or images)
+    # Two seconds and 1 GiB for an image of DIS5K's size.
+    cpus = 4 if images > LARGE_SET else 1
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
@@ -688,28 +772,43 @@ def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: 
             raise ConfigError(f"{where}: figures: unknown figure '{figure}'.{nearest(figure, FIGURES)}")
 
 
-def _printed_values(printed: list[Published], chosen: dict[str, str], where: str) -> dict[str, float]:
+def _printed_row(printed: list[Published], chosen: dict[str, str], where: str) -> list[Published]:
+    """The printed numbers of one row."""
     if not chosen:
-        return {}
+        return []
+    keys = ["method", "variant", "dataset"]
     for key in chosen:
-        if key not in ("method", "variant"):
-            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, ['method', 'variant'])}")
+        if key not in keys:
+            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, keys)}")
     rows = [row for row in printed if all(getattr(row, key) == value for key, value in chosen.items())]
     if not rows:
         known = sorted({f"{row.method} / {row.variant}" for row in printed})
         raise ConfigError(f"{where}: no printed row is {chosen}. Printed: {'; '.join(known)}.")
-    return {row.metric: row.value for row in rows if row.value is not None}
+    numbers = [row for row in rows if row.value is not None]
+    for metric in {row.metric for row in numbers}:
+        if len({row.value for row in numbers if row.metric == metric}) > 1:
+            raise ConfigError(f"{where}: {chosen} has several printed numbers for '{metric}'. Add a 'dataset'.")
+    return numbers
 
 
-def _printed_only(printed: list[Published], rows: list[TableRow]) -> list[TableRow]:
+def _values(printed: list[Published]) -> dict[str, float]:
+    return {row.metric: row.value for row in printed if row.value is not None}
+
+
+def _footnotes(printed: list[Published]) -> dict[str, list[str]]:
+    return {row.metric: row.remarks for row in printed if row.remarks}
+
+
+def _printed_only(printed: list[Published], rows: list[TableRow], group: Group | None = None) -> list[TableRow]:
     """Printed rows that no reproduced row stands beside, in printed order."""
     taken = [row.published for row in rows]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[Published]] = {}
     for line in printed:
         if line.value is not None:
-            found.setdefault(f"{line.method} {line.variant}".strip(), {})[line.metric] = line.value
+            found.setdefault(f"{line.method} {line.variant}".strip(), []).append(line)
+    prefix, of = (f"{group.key}/", group.key) if group else ("", "")
     return [
-        TableRow(key=f"printed: {name}", label=name, published=values, runs=[])
-        for name, values in found.items()
-        if values not in taken
+        TableRow(f"{prefix}printed: {name}", name, _values(lines), [], footnotes=_footnotes(lines), group=of)
+        for name, lines in found.items()
+        if _values(lines) not in taken
     ]

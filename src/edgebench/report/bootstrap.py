@@ -1,8 +1,8 @@
 """Bootstrap over images: how far a number could move with other images of the same kind.
 
 Efron & Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals. Every column is computed
-again from the per-image counts or values of resampled images, not from resampled averages, because ODS and AP
-are not means over images.
+again from the per-image counts or values of resampled images, not from resampled averages, because ODS, AP and
+the greatest F and E of masks are not means over images.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.metrics.edges.scores import average_precision, f_measure, ods_f, recall_precision
+from edgebench.metrics.masks import PROTOCOLS, MaskProtocol, image_curves
 from edgebench.report.collect import Evaluation, Row
 
 RESAMPLES = 1000
@@ -40,9 +41,9 @@ def draw_weights(ids: list[str], resamples: int = RESAMPLES, seed: int = 0) -> F
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """The central 95 % of `values`."""
+    """The central 95 % of `values`; NaN, which resamples without a score have, is passed over."""
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
+    low, high = np.percentile(values[~np.isnan(values)], [tail, 100 - tail])
     return float(low), float(high)
 
 
@@ -67,6 +68,35 @@ def resample_edges(thresholds: Floats, counts: Counts, weights: Floats) -> dict[
         "ois": f_measure(*recall_precision(*picked.T)),
         "ap": np.array([average_precision(recall, precision) for recall, precision in curves]),
     }
+
+
+def resample_masks(
+    values: dict[str, Floats], histograms: NDArray[np.integer], protocol: MaskProtocol, weights: Floats
+) -> dict[str, Floats]:
+    """The set's scores of resampled images.
+
+    Args:
+        values: Each metric of n images, (n,); NaN where it is not defined.
+        histograms: (n, 2, 256), see `image_curves`.
+        protocol: With which conventions the images were scored.
+        weights: How often each image is drawn, (B, n).
+
+    Returns:
+        Each metric, (B,), as `set_scores` gives it for the images drawn; NaN where none of them defines it.
+    """
+    resampled = {name: weighted_mean(column, weights) for name, column in values.items()}
+    for letter, curves in image_curves(histograms, protocol).items():
+        mean = weighted_mean(curves, weights)
+        resampled[f"max_{letter}"], resampled[f"mean_{letter}"] = mean.max(axis=1), mean.mean(axis=1)
+    return resampled
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Means (B, ...) over images (n, ...) drawn as `weights` (B, n) say; images of NaN are passed over."""
+    known = ~np.isnan(values.reshape(len(values), -1)[:, 0])
+    counted = weights[:, known].sum(axis=1)
+    counted[counted == 0] = np.nan
+    return ((weights[:, known] @ values[known]).T / counted).T
 
 
 def read_counts(folder: Path) -> tuple[list[str], Floats, Counts]:
@@ -98,7 +128,9 @@ class Bootstrap:
     def _read(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
         folder = evaluation.folder
         try:
-            if (folder / "counts.npz").is_file():
+            if evaluation.protocol.get("method") == "masks":
+                ids, columns = self._read_masks(evaluation)
+            elif (folder / "counts.npz").is_file():
                 ids, thresholds, counts = read_counts(folder)
                 resampled = resample_edges(thresholds, counts, draw_weights(ids, self.resamples, self.seed))
                 columns = {
@@ -124,11 +156,23 @@ class Bootstrap:
             )
         return ids, columns
 
+    def _read_masks(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
+        with np.load(evaluation.folder / "counts.npz", allow_pickle=False) as file:
+            ids = [str(each) for each in file["ids"]]
+            values = {name: file[name] for name in file.files if name not in ("ids", "histograms")}
+            weights = draw_weights(ids, self.resamples, self.seed)
+            resampled = resample_masks(values, file["histograms"], PROTOCOLS[evaluation.protocol["rule"]], weights)
+        prefix = evaluation.protocol["columns"]
+        return ids, {f"{prefix}_{name}".strip("_"): each for name, each in resampled.items()}
+
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.
 
-        None when the column has no per-image numbers (time), or the seeds were scored on different images.
+        None when the column has no per-image numbers (time), or the seeds were scored on different images. Members
+        that were scored on different images are resampled each by itself, those on the same ones together.
         """
+        if row.members:
+            return self._members(row, column)
         found = []
         for run in row.distinct_runs:
             evaluation = run.evaluation_of(column)
@@ -141,3 +185,20 @@ class Bootstrap:
         if not found or any(ids != found[0][0] for ids, _ in found):
             return None
         return found[0][0], np.mean([values for _, values in found], axis=0)
+
+    def _members(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
+        found = [self.row(member, column) for member in row.members]
+        resampled = [each for each in found if each is not None]
+        if len(resampled) < len(found):
+            return None
+        values = [each for _, each in resampled]
+        if row.combines == "spread":
+            if any(len(member.distinct_runs) > 1 for member in row.members):  # the mean of spreads, not this
+                return None
+            return resampled[0][0], np.std(values, axis=0, ddof=1)
+        # Different images of the same names would be drawn alike; moved against one another, the draws are independent.
+        sets = [member.images for member in row.members]
+        moved = [np.roll(each, sets.index(own)) for own, each in zip(sets, values, strict=True)]
+        of_sets = dict(zip(sets, (ids for ids, _ in resampled), strict=True))
+        ids = [f"{sets.index(own)}/{each}" for own, images in of_sets.items() for each in images]
+        return ids, np.mean(moved, axis=0)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import DataError
 from edgebench.files import atomic_path, write_json
 from edgebench.plan.runs import EVALUATE_VERSION
-from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.inputs import SKELETONS, map_file, open_input
 from edgebench.stages.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgebench.data.adapters import Dataset
 
 
 def evaluate(spec: RunSpec) -> dict[str, Any]:
     """Score a predict run under the protocol of the plan file.
 
     Writes `scores.json` (`columns`, `scores`, `protocol`, `n_images`, `version`) and, per image,
-    `counts.npz` (boundaries) or `per_image.npz` (crispness, LPIPS).
+    `counts.npz` (boundaries, masks) or `per_image.npz` (crispness, LPIPS).
 
     Raises:
         DataError: a map or an annotation is missing, damaged or of another size.
     """
     protocol = spec.content["protocol"]
-    score = {"edges": _edges, "crispness": _crispness, "perceptual": _perceptual}[protocol["method"]]
+    score = {"edges": _edges, "crispness": _crispness, "perceptual": _perceptual, "masks": _masks}[protocol["method"]]
     columns, scores, count = score(spec, protocol)
     version = EVALUATE_VERSION[protocol["method"]]
     write_json(
@@ -103,3 +108,34 @@ def _perceptual(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, floa
     from edgebench.stages.evaluate_perceptual import evaluate_perceptual
 
     return evaluate_perceptual(spec, protocol)
+
+
+def _masks(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
+    from edgebench.data.masks import read_mask
+    from edgebench.metrics.masks import PROTOCOLS, opencv
+    from edgebench.stages.evaluate_masks import MaskItem, evaluate_items, write_counts
+
+    dataset = open_input(spec)
+    predictions, skeletons = spec.input("predictions"), spec.input("skeletons") / SKELETONS
+    items = [
+        MaskItem(
+            image_id,
+            partial(read_mask, map_file(predictions, image_id)),
+            partial(_truth, dataset, image_id),
+            str(map_file(predictions, image_id)),
+            f"the mask of {image_id}",
+        )
+        for image_id in dataset.ids
+    ]
+    evaluation = evaluate_items(items, PROTOCOLS[protocol["rule"]], spec.threads, skeletons)
+    write_counts(spec.folder / "counts.npz", evaluation)
+    found = {name: value for name, value in evaluation.scores().items() if value is not None}
+    scores: dict[str, Any] = {name: {"value": value} for name, value in found.items()}
+    scores["hce"]["note"] = f"HCE with OpenCV {opencv().__version__}"
+    prefix = protocol["columns"]
+    return {f"{prefix}_{name}".strip("_"): value for name, value in found.items()}, scores, len(evaluation.ids)
+
+
+def _truth(dataset: Dataset, image_id: str) -> np.ndarray:
+    """The mask of an image as `read_mask` gives it."""
+    return dataset.mask(image_id) / 255
