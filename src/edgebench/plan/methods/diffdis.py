@@ -117,7 +117,7 @@ class DiffdisPredict(Predict):
         sampler: How several steps are taken: `ddpm`, as released, or `ddim`, without fresh noise.
         noise: Which draw of the noise: another number starts the same weights from other noise.
         edges: Write the edge beside the mask.
-        tiled: Decode in tiles: less memory, and slightly other maps.
+        tiled: Encode and decode in tiles: less memory, and slightly other maps.
     """
 
     VERSION: ClassVar[int] = 1
@@ -155,7 +155,7 @@ class DiffdisVaePredict(Predict):
         fit_on: Split that the code of patches is fitted to.
         channels: Numbers in a latent of the code of patches.
         size: Side of the square that masks are resized to, pixels.
-        tiled: Decode in tiles: less memory, and slightly other maps.
+        tiled: Encode and decode in tiles: less memory, and slightly other maps.
     """
 
     method: Literal["diffdis_vae"]
