@@ -54,7 +54,7 @@ def test_a_border_is_freed_of_the_background() -> None:
     found = own_colours(mixture, alpha)
     border = (alpha > 0) & (alpha < 255)
     before, after = (np.abs(each[border] - red).mean() for each in (mixture, found))
-    assert after < before / 5
+    assert after < before / 4
     np.testing.assert_array_equal(found[alpha == 255], mixture[alpha == 255])
 
 
