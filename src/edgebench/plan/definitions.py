@@ -235,7 +235,7 @@ class Scale(Strict):
         recipes: Settings by recipe and role; those of an extended recipe apply too.
         tables: What the targets that ask for all tables make; null for every experiment. The others are made
             when they are asked for by name.
-        notes: Sentences that every reader of a table of this scale should know.
+        notes: Sentences that every reader of a table of this scale should know, by paper.
     """
 
     title: str
@@ -244,7 +244,7 @@ class Scale(Strict):
     without_checkpoints: list[Name] = []
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
-    notes: list[str] = []
+    notes: dict[Name, list[str]] = {}
 
     def stand_in(self, dataset: str, split: str) -> tuple[str, str]:
         """Data set and split that are really used for `dataset` and `split`."""

@@ -18,13 +18,35 @@ REPORT_VERSION = 1
 FIGURES = {
     "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
     "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
-    "quality_against_time": "Bars are 95 % bootstrap intervals over images.",
+    "quality_against_time": (
+        "Bars are 95 % bootstrap intervals over images. A table in sections has one panel for each."
+    ),
     "quality_against_steps": (
         "A ring marks revealing until nothing is left, placed at the mean number of rounds that it took. "
         "Bars are 95 % bootstrap intervals over images."
     ),
     "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
     "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
+    "mask_grid": (
+        "Of a table in sections, the first. The images are evenly spaced in the split, not picked. Below or beside "
+        "each picture stands the detail that its frame shows: where the ground truth has most contour."
+    ),
+    "f_curves": (
+        "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "
+        "runs of its own, and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. "
+        "Where the protocol cuts masks at one half first, all thresholds but the lowest give one value."
+    ),
+    "e_curves": (
+        "E averaged over the images, at every threshold; one panel per section of the table that has runs of its own, "
+        "and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. Where the protocol "
+        "cuts masks at one half first, all thresholds but the lowest give one value."
+    ),
+    "determinism": (
+        "The same weights start from several draws of the noise. Boxes show, over images, the median and the quartiles "
+        "of the standard deviation over the draws, whiskers its 5th and 95th percentile: left that of the scores, "
+        "right that of a pixel's grey level (black 0, white 1), averaged over the image. Below, the image of median "
+        "spread."
+    ),
 }
 
 
@@ -153,7 +175,7 @@ class Table:
             "claims": [] if self._mixed() else experiment.claims,
             "notes": [
                 *experiment.notes,
-                *self.scale.notes,
+                *self.scale.notes.get(paper, []),
                 *self._without_checkpoints(),
                 *self._released(),
                 *self._mixed(),

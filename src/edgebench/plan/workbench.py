@@ -64,11 +64,11 @@ DOWNLOAD_MB_PER_MINUTE = 600
 # The method of the train stage that makes our weights of a checkpoint, by its format.
 CONVERTED_BY = {"memo_deepspeed": "memo_released", "diffdis_diffusers": "diffdis_released"}
 RELEASED = "released"
-# The method of a run that a training run takes something from, by the setting that names the run.
-MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
 SKELETONS = "skeletons"
 LARGE_SET = 200
-"""Images from which on scoring masks asks for several cores: before, starting processes costs more than it saves."""
+"""With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
+# The method of a run that a training run takes something from, by the setting that names the run.
+MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
 
 
 class Workbench:
@@ -144,6 +144,11 @@ class Workbench:
             if table not in experiments:
                 where = f"config/scales/{name}.yaml: tables"
                 raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
+        papers = {experiment.partition("/")[0] for experiment in experiments}
+        for paper in scale.notes:
+            if paper not in papers:
+                where = f"config/scales/{name}.yaml: notes"
+                raise ConfigError(f"{where}: no experiment shows a paper '{paper}'.{nearest(paper, papers)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -472,7 +477,7 @@ class Workbench:
             split=predict.settings["split"],
             limit=predict.settings["limit"],
             predictions=predict.role,
-            resources=_scoring(protocol, predict),
+            resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
         )
         return Run(
             stage="evaluate",
@@ -495,6 +500,7 @@ class Workbench:
 
     def _skeletons(self, predict: Run) -> Run:
         """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+        assert predict.dataset is not None
         method = "mask_skeletons"
         on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
         model = settings_class("predict", method, SKELETONS)
@@ -509,7 +515,7 @@ class Workbench:
             inputs={"dataset": predict.inputs["dataset"]},
             words=(method, on["dataset"], on["split"]),
             dataset=predict.dataset,
-            resources=settings.resources.model_dump(),
+            resources=_on_masks(on, predict.dataset).model_dump(),
         )
 
     def check_overrides(self) -> None:
@@ -542,13 +548,11 @@ class Workbench:
         return keys
 
 
-def _scoring(protocol: Protocol, predict: Run) -> Resources:
-    """What scoring asks of a machine."""
-    if protocol.method != "masks":
-        return Resources()
-    images = ((predict.dataset or {})["images"]).get(predict.settings["split"], 0)
-    images = min(images, predict.settings["limit"] or images)
-    # Two seconds and 1 GiB for an image of DIS5K's size.
+def _on_masks(settings: Map, dataset: Map) -> Resources:
+    """What work on the masks of a split asks of a machine."""
+    images = dataset["images"].get(settings["split"], 0)
+    images = min(images, settings["limit"] or images)
+    # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
 
