@@ -56,6 +56,7 @@ COLUMNS_OF = {
         "biou",
         "iou",
     ],
+    "outlines": ["mae", "iou"],
 }
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
@@ -441,6 +442,11 @@ class Workbench:
                     f"config/protocols/{protocol.name}.yaml."
                 )
             definition["max_distance"] = tolerance
+        if protocol.method == "outlines" and not predict.settings.get("edges"):
+            raise ConfigError(
+                f"config/protocols/{protocol.name}.yaml scores predicted edges, but run '{predict.role}' of method "
+                f"'{predict.settings['method']}' writes none. Set {predict.role}.edges: true, or drop the protocol."
+            )
         settings = Evaluate(
             method=protocol.method,
             dataset=predict.settings["dataset"],
