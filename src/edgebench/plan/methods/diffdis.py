@@ -53,7 +53,7 @@ class DiffdisTrain(Train):
     VERSION: ClassVar[int] = 1
 
     method: Literal["diffdis"]
-    preset: Annotated[Literal["full", "small"], BY_SCALE] = "full"
+    preset: Annotated[Literal["full", "mini", "small"], BY_SCALE] = "full"
     backbone: CheckpointName | None = None
     vae: CheckpointName | None = None
     prediction: Annotated[Literal["epsilon", "v_prediction", "sample"] | None, BY_SCALE] = None
@@ -62,7 +62,7 @@ class DiffdisTrain(Train):
     stream_embedding: bool = True
     interaction: Literal["mutual", "concat", "self", "none"] = "mutual"
     injection: bool = True
-    cutmix: bool = True
+    cutmix: Annotated[bool, BY_SCALE] = True
     size: Annotated[PositiveInt, BY_SCALE] = 1024
     margin: Annotated[int, Field(ge=0), BY_SCALE] = 30
     colour: Annotated[bool, BY_SCALE] = True
