@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters.base import MaskedImages
 from edgebench.data.adapters.listing import walk_files
 from edgebench.data.checks import VerifiedIndex, file_fault, header_fault
 from edgebench.data.download import UnavailableError, download, open_session
@@ -238,7 +239,7 @@ def _take_files(definition: Mapping[str, Any], folder: Path, destination: Path, 
             _summary(name, folder, failed, len(listing))
             + f"\nReplace or remove these files, then type `edgebench fetch {name} --mirror {folder}` again."
         )
-    _check_counts(definition, destination)
+    _check_splits(definition, destination)
     report.n_files, report.n_bytes = len(listing), sum(size for _, size in listing)
     report.origins = {str(folder): report.n_new} if report.n_new else {}
     report.digest = digest(listing)
@@ -283,17 +284,20 @@ def _shard_report(destination: Path, origin: str, failures: Sequence[Failure]) -
     )
 
 
-def _check_counts(definition: Mapping[str, Any], destination: Path) -> None:
+def _check_splits(definition: Mapping[str, Any], destination: Path) -> None:
     expected = definition.get("images") or {}
     if definition["layout"] == "folder" and expected:
         expected = {"": sum(expected.values())}
     for split, count in expected.items():
-        found = len(open_dataset(definition["layout"], destination, split).ids)
+        dataset = open_dataset(definition["layout"], destination, split)
+        found = len(dataset.ids)
         if found != count:
             raise DataError(
                 f"{destination}: {found} images{' of split ' + split if split else ''}, but the definition "
                 f"of {definition.get('name')} states {count}. Complete the folder, or correct `images` there."
             )
+        if isinstance(dataset, MaskedImages):
+            dataset.check_sizes()
 
 
 class _Fetching:

@@ -14,9 +14,6 @@ from edgebench.errors import DataError
 def read_grey(path: str | Path, what: str, formats: tuple[str, ...] = ("PNG",)) -> NDArray[np.float64]:
     """Read an image file as a grey map: 8 bits are divided by 255, 16 bits by 65535.
 
-    A palette or RGB file is accepted when all its pixels are grey, an alpha channel when it is opaque
-    everywhere; a colour picture is refused, because it is an overlay or a colour map far more often than a map.
-
     Args:
         path: The file.
         what: What errors call it, such as `edge map`.
@@ -26,7 +23,31 @@ def read_grey(path: str | Path, what: str, formats: tuple[str, ...] = ("PNG",)) 
         float64 (H, W) in [0, 1].
 
     Raises:
-        DataError: the file is missing, damaged, of another kind, coloured or transparent.
+        DataError: as `grey_pixels`.
+    """
+    pixels = grey_pixels(path, what, formats)
+    if pixels.dtype == bool:
+        return pixels.astype(np.float64)
+    # Exactly level/255: 51/255 and its like must meet the thresholds they are equal to.
+    return pixels.astype(np.float64) / np.iinfo(pixels.dtype).max
+
+
+def grey_pixels(path: str | Path, what: str, formats: tuple[str, ...] = ("PNG",)) -> NDArray[Any]:
+    """Read an image file that shows nothing but grey, as it is stored.
+
+    A palette or RGB file is accepted when all its pixels are grey, an alpha channel when it is opaque
+    everywhere; a colour picture is refused, because it is an overlay or a colour map far more often than a map.
+
+    Args:
+        path: The file.
+        what: What errors call it, such as `edge map`.
+        formats: Pillow's names of the formats accepted.
+
+    Returns:
+        bool, uint8 or uint16 (H, W).
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind, coloured or transparent, or has values beyond 16 bits.
     """
     from PIL import Image
 
@@ -39,7 +60,7 @@ def read_grey(path: str | Path, what: str, formats: tuple[str, ...] = ("PNG",)) 
                 image = file.convert("RGBA")
             elif file.mode == "P":
                 image = file.convert("RGB")
-            mode, pixels = image.mode, np.asarray(image)
+            mode, pixels = image.mode, np.array(image)
     except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
         raise DataError(
             f"{path}: not a readable {' or '.join(formats)} ({error}). It may be truncated; write or copy it again."
@@ -56,10 +77,11 @@ def read_grey(path: str | Path, what: str, formats: tuple[str, ...] = ("PNG",)) 
                 f"{path}: a colour picture, so it is unclear what counts in this {what}. Save it as a grey PNG."
             )
         pixels = pixels[..., 0]
-    if pixels.dtype == bool:
-        return pixels.astype(np.float64)
-    # Exactly level/255: 51/255 and its like must meet the thresholds they are equal to.
-    return pixels.astype(np.float64) / (255 if pixels.dtype == np.uint8 else 65535)
+    if pixels.dtype in (bool, np.uint8, np.uint16):
+        return pixels
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise DataError(f"{path}: values from {pixels.min()} to {pixels.max()}. Save the {what} with 8 or 16 bits.")
+    return pixels.astype(np.uint16)
 
 
 def read_grey_array(path: str | Path, what: str) -> NDArray[np.float64]:

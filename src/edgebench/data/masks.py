@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import some_names
-from edgebench.data.grey import files_by_id, read_grey, read_grey_array
+from edgebench.data.grey import files_by_id, grey_pixels, read_grey, read_grey_array
 from edgebench.errors import DataError
 from edgebench.files import atomic_path
 
-_FORMATS = {
+FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -23,7 +23,7 @@ _FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-MASK_SUFFIXES = (*_FORMATS, ".npy")
+MASK_SUFFIXES = (*FORMATS, ".npy")
 
 
 class MaskPair(NamedTuple):
@@ -67,9 +67,27 @@ def read_mask(path: str | Path) -> NDArray[np.float64]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return read_grey_array(path, "mask")
-    if suffix in _FORMATS:
-        return read_grey(path, "mask", (_FORMATS[suffix],))
+    if suffix in FORMATS:
+        return read_grey(path, "mask", (FORMATS[suffix],))
     raise DataError(f"{path}: a mask is a file of the kind {', '.join(MASK_SUFFIXES)}.")
+
+
+def read_levels(path: str | Path) -> NDArray[np.uint8]:
+    """Read a mask as `read_mask` does, but from images alone and in 256 levels, which is faster.
+
+    Args:
+        path: A file with one of the suffixes in `FORMATS`.
+
+    Returns:
+        uint8 (H, W); 16 bits are rounded to 8.
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind, coloured or transparent.
+    """
+    pixels = grey_pixels(path, "mask", (FORMATS[Path(path).suffix.lower()],))
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return pixels * np.uint8(255) if pixels.dtype == bool else pixels
 
 
 def resize_mask(mask: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:

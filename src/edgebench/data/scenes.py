@@ -1,4 +1,4 @@
-"""Drawn scenes: overlapping textured objects, annotated by three people who do not quite agree.
+"""Drawn scenes: overlapping textured objects, annotated by three people who do not quite agree, or as masks.
 
 The textures' inner edges are as strong as the objects' outlines, so that a gradient alone finds the wrong
 edges. Every scene depends on (seed, split, index) only, never on how many are drawn or by how many processes.
@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from edgebench.data.adapters import dis5k
 from edgebench.data.adapters.bsds_mat import segmentation_boundaries, write_bsds_annotation
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import canonical_json, read_json, write_bytes, write_json
 from edgebench.progress import track
 
@@ -32,6 +33,9 @@ N_ANNOTATORS = 3
 P_SHIFT = 0.6
 P_MERGE = 0.12
 DRAWN = ".drawn.json"
+LAYOUTS = ("bsds", "dis5k", "folder")
+BY_COMPLEXITY = ("te1", "te2", "te3", "te4")
+"""Splits of layout `dis5k` that share their scenes: of every four, each split has the one of its rank."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,11 @@ def annotate(scene: Scene, rng: np.random.Generator) -> list[tuple[np.ndarray, n
     return list(zip(segmentations, segmentation_boundaries(segmentations), strict=True))
 
 
+def outline_length(mask: np.ndarray) -> int:
+    """Sides of pixels between the inside and the outside of a bool mask (H, W); the image's border is no outline."""
+    return int(np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1)))
+
+
 def draw_dataset(
     destination: str | Path,
     splits: dict[str, int],
@@ -138,14 +147,16 @@ def draw_dataset(
     """Draw scenes into a folder, in the layout of a real data set; scenes already there are kept.
 
     `bsds`: images/SPLIT/ID.png, groundTruth/SPLIT/ID.mat and, beside them, instances/SPLIT/ID.png with
-    16-bit labels. `folder`: the images alone. Ids are the split's name and a number, and unique.
+    16-bit labels. `dis5k`: DIS-TR/im/ID.png and so on, and DIS-TR/gt/ID.png with the objects in white; as in
+    DIS5K the four test splits rise in complexity, here by the length of the objects' outline. `folder`: the
+    images alone. Ids are the split's name and a number, and unique.
 
     Args:
         destination: Folder to fill.
         splits: Number of scenes per split.
         size: Side in pixels; by default the style's own.
         seed: Scenes of different seeds have nothing in common.
-        layout: `bsds` or `folder`.
+        layout: `bsds`, `dis5k` or `folder`.
         style: Name in `STYLES`.
         jobs: Processes; the result is the same for any number.
 
@@ -153,15 +164,17 @@ def draw_dataset(
         Number of scenes drawn by this call.
 
     Raises:
-        ConfigError: unknown style or layout.
+        ConfigError: unknown style or layout, or a split that the layout does not have.
         DataError: the folder holds scenes drawn in another way.
     """
     destination = Path(destination)
-    if style not in STYLES or layout not in ("bsds", "folder"):
+    if style not in STYLES or layout not in LAYOUTS:
         raise ConfigError(
             f"draw: style {style!r} or layout {layout!r} is unknown. "
-            f"Styles: {', '.join(STYLES)}; layouts: bsds, folder."
+            f"Styles: {', '.join(STYLES)}; layouts: {', '.join(LAYOUTS)}."
         )
+    if layout == "dis5k" and (unknown := sorted(set(splits) - set(dis5k.PARTS))):
+        raise ConfigError(f"draw: layout dis5k has no split '{unknown[0]}'.{nearest(unknown[0], dis5k.PARTS)}")
     chosen = STYLES[style] if size is None else replace(STYLES[style], size=size)
     recipe = {"version": 1, "style": asdict(chosen), "seed": seed, "layout": layout, "splits": splits}
     _claim(destination, recipe)
@@ -304,6 +317,9 @@ class _Order:
         name = f"{self.split}{self.index:05d}"
         if self.layout == "folder":
             return [self.destination / f"{name}.png"]
+        if self.layout == "dis5k":
+            part = self.destination / dis5k.PARTS[self.split]
+            return [part / dis5k.MASKS / f"{name}.png", part / dis5k.IMAGES / f"{name}.png"]
         return [
             self.destination / "instances" / self.split / f"{name}.png",
             self.destination / "groundTruth" / self.split / f"{name}.mat",
@@ -312,14 +328,23 @@ class _Order:
 
 
 def _draw(order: _Order) -> None:
+    ranked = order.layout == "dis5k" and order.split in BY_COMPLEXITY
     # hash() differs between processes; the CRC of the split's name does not.
-    rng = np.random.default_rng([order.seed, zlib.crc32(order.split.encode()), order.index])
-    scene = draw_scene(rng, order.style)
+    stream = zlib.crc32(b"te" if ranked else order.split.encode())
+    rng = np.random.default_rng([order.seed, stream, order.index])
+    if ranked:
+        scenes = [draw_scene(rng, order.style) for _ in BY_COMPLEXITY]
+        scenes.sort(key=lambda each: outline_length(each.instances > 0))
+        scene = scenes[BY_COMPLEXITY.index(order.split)]
+    else:
+        scene = draw_scene(rng, order.style)
     paths = order.paths()
     if order.layout == "bsds":
         segmentations, boundaries = zip(*annotate(scene, rng), strict=True)
         write_bytes(paths[0], _png(scene.instances.astype(np.uint16)))
         write_bsds_annotation(paths[1], segmentations, boundaries)
+    elif order.layout == "dis5k":
+        write_bytes(paths[0], _png(np.where(scene.instances > 0, np.uint8(255), np.uint8(0))))
     write_bytes(paths[-1], _png(scene.image))
 
 

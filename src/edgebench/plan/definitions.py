@@ -104,9 +104,10 @@ class Checkpoint(Strict):
     """Weights that somebody released: `config/checkpoints/NAME.yaml`.
 
     Attributes:
-        format: `memo_deepspeed` is a training checkpoint of MEMO's authors, which is converted once;
-            `transformers` a folder that the transformers library reads; `file` whatever else.
-        preset: Size of the network in a `memo_deepspeed` checkpoint.
+        format: `memo_deepspeed` is a training checkpoint of MEMO's authors and `diffdis_diffusers` the folder of
+            DiffDIS' authors, which are converted once; `transformers` and `diffusers` are folders that these
+            libraries read; `file` whatever else.
+        preset: Size of the network in a checkpoint that is converted.
         files: What is known of single files, by path; the hub's own digests are checked besides.
         bytes: Size of the download; an estimate where the owner states none.
         gate: `manual` when people must ask the owners for the files themselves.
@@ -114,7 +115,7 @@ class Checkpoint(Strict):
 
     name: Name
     title: str
-    format: Literal["memo_deepspeed", "transformers", "file"]
+    format: Literal["memo_deepspeed", "diffdis_diffusers", "transformers", "diffusers", "file"]
     preset: str | None = None
     source: CheckpointSource
     files: dict[str, KnownFile] = {}
@@ -128,8 +129,8 @@ class Checkpoint(Strict):
     def _complete(self) -> Checkpoint:
         if self.source.hub is None and not self.files:
             raise ValueError("name the 'files' that lie below 'source.mirrors'")
-        if (self.format == "memo_deepspeed") != (self.preset is not None):
-            raise ValueError("'preset' belongs to the format memo_deepspeed, and to no other")
+        if (self.format in ("memo_deepspeed", "diffdis_diffusers")) != (self.preset is not None):
+            raise ValueError("'preset' belongs to the formats memo_deepspeed and diffdis_diffusers, and to no other")
         return self
 
 
@@ -227,24 +228,29 @@ class Scale(Strict):
     """How large everything is: `config/scales/NAME.yaml`.
 
     Attributes:
-        stand_ins: Data sets used instead of others, with another split where theirs differ.
+        stand_ins: Data sets used instead of others, with another split where theirs differ; one for all splits of the
+            other, or one for each.
+        without_checkpoints: Released checkpoints that runs do without: settings that name them become null.
         every: Settings for every run that has them.
         recipes: Settings by recipe and role; those of an extended recipe apply too.
         tables: What the targets that ask for all tables make; null for every experiment. The others are made
             when they are asked for by name.
-        notes: Sentences that every reader of a table of this scale should know.
+        notes: Sentences that every reader of a table of this scale should know, by paper.
     """
 
     title: str
     tables: list[str] | None = None
-    stand_ins: dict[str, StandIn | str] = {}
+    stand_ins: dict[str, str | StandIn | dict[str, StandIn]] = {}
+    without_checkpoints: list[Name] = []
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
-    notes: list[str] = []
+    notes: dict[Name, list[str]] = {}
 
     def stand_in(self, dataset: str, split: str) -> tuple[str, str]:
         """Data set and split that are really used for `dataset` and `split`."""
         other = self.stand_ins.get(dataset)
+        if isinstance(other, dict):
+            other = other.get(split)
         if other is None:
             return dataset, split
         if isinstance(other, str):

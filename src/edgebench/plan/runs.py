@@ -35,6 +35,7 @@ class Run:
         dataset: Definition of the data set.
         checkpoint: Definition of the checkpoint that a fetch run brings.
         stands_for: Data set of the recipe that the scale replaced by `dataset`; no part of the identity.
+        does_without: Checkpoints that the recipe names and the scale leaves out; no part of the identity.
         protocol: Definition of the protocol of an evaluation.
         resources: What it asks of a machine; no part of the identity.
     """
@@ -51,6 +52,7 @@ class Run:
     protocol: Map | None = None
     checkpoint: Map | None = None
     stands_for: str | None = None
+    does_without: tuple[str, ...] = ()
     resources: Map = field(default_factory=dict)
 
     @cached_property

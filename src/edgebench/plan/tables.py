@@ -154,8 +154,11 @@ class Table:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
         runs = [run for each in self.predictions for run in [*each.upstream(), each]]
-        used = {run.stands_for: run.dataset["name"] for run in runs if run.stands_for and run.dataset}
-        stand_ins = {original: used[original] for original in self.scale.stand_ins if original in used}
+        used: dict[str, set[str]] = {}
+        for run in runs:
+            if run.stands_for and run.dataset:
+                used.setdefault(run.stands_for, set()).add(run.dataset["name"])
+        stand_ins = {each: " and ".join(sorted(used[each])) for each in self.scale.stand_ins if each in used}
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,
@@ -170,7 +173,14 @@ class Table:
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": [] if self._mixed() else experiment.claims,
-            "notes": [*experiment.notes, *self.scale.notes, *self._released(), *self._mixed(), *self._alike()],
+            "notes": [
+                *experiment.notes,
+                *self.scale.notes.get(paper, []),
+                *self._without_checkpoints(),
+                *self._released(),
+                *self._mixed(),
+                *self._alike(),
+            ],
             "figures": list(experiment.figures),
             **({"groups": {each.key: each.title for each in experiment.groups}} if experiment.groups else {}),
             "rows": [row.spec() for row in self.rows],
@@ -188,6 +198,17 @@ class Table:
         return [
             "The authors' weights and those trained here are of networks of different sizes, so that no claim about "
             "their rows is checked."
+        ]
+
+    def _without_checkpoints(self) -> list[str]:
+        """A sentence naming the checkpoints that runs of the table do without at this scale."""
+        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
+        names = sorted({name for run in runs for name in run.does_without})
+        if not names:
+            return []
+        return [
+            f"Left out at this scale: {', '.join(names)}. Networks start from random weights, and a code of patches, "
+            f"fitted to the training pictures, stands in for an autoencoder."
         ]
 
     def _released(self) -> list[str]:

@@ -168,8 +168,8 @@ class Bootstrap:
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.
 
-        None when the column has no per-image numbers (time), or the seeds were scored on different images. The
-        members of a mean are other images, resampled by themselves; those of a spread the same images.
+        None when the column has no per-image numbers (time), or the seeds were scored on different images. Members
+        that were scored on different images are resampled each by itself, those on the same ones together.
         """
         if row.members:
             return self._members(row, column)
@@ -193,9 +193,12 @@ class Bootstrap:
             return None
         values = [each for _, each in resampled]
         if row.combines == "spread":
+            if any(len(member.distinct_runs) > 1 for member in row.members):  # the mean of spreads, not this
+                return None
             return resampled[0][0], np.std(values, axis=0, ddof=1)
-        # Images of the same names would be drawn alike; moved against one another, the draws are independent.
-        groups = [member.group for member in row.members]
-        moved = [np.roll(each, groups.index(group)) for group, each in zip(groups, values, strict=True)]
-        ids = [f"{group}/{each}" for group, (images, _) in zip(groups, resampled, strict=True) for each in images]
+        # Different images of the same names would be drawn alike; moved against one another, the draws are independent.
+        sets = [member.images for member in row.members]
+        moved = [np.roll(each, sets.index(own)) for own, each in zip(sets, values, strict=True)]
+        of_sets = dict(zip(sets, (ids for ids, _ in resampled), strict=True))
+        ids = [f"{sets.index(own)}/{each}" for own, images in of_sets.items() for each in images]
         return ids, np.mean(moved, axis=0)

@@ -156,6 +156,12 @@ class Row:
         return list({run.predict: run for run in reversed(self.runs)}.values())[::-1]
 
     @property
+    def images(self) -> tuple[Path, str] | None:
+        """Folder and split of the data set that it was scored on, as far as the plan says."""
+        dataset = self.runs[0].dataset if self.runs else None
+        return (dataset["folder"], dataset["split"]) if dataset else None
+
+    @property
     def all_runs(self) -> list[SeedRun]:
         """The runs behind the numbers: its own, or those of its members."""
         return self.runs or [run for member in self.members for run in member.runs]
@@ -175,11 +181,10 @@ class Row:
         return statistics.mean(values) if self.combines == "mean" else statistics.stdev(values)
 
     def n_images(self, column: str) -> int | None:
-        """Images behind `column`, the fewest of all seeds; of a mean those of all members together."""
+        """Images behind `column`, the fewest of all seeds; of members those of all their data sets together."""
         if self.members:
-            counted = [member.n_images(column) for member in self.members]
-            known = [n for n in counted if n is not None]
-            return None if not known else sum(known) if self.combines == "mean" else min(known)
+            counted = {member.images: member.n_images(column) for member in self.members}
+            return sum(n for n in counted.values() if n is not None) or None
         return min((n for run in self.runs if (n := run.n_images(column)) is not None), default=None)
 
 

@@ -20,21 +20,23 @@ KEYS = {
     "files",
     "bytes",
     "images",
-    "edge_tolerance",
     "gate",
     "licence",
     "terms",
 }
+MASKS = {"davis", "dis5k", "duts", "ecssd", "hrsod", "pairs"}
+"""Layouts with masks in place of edges."""
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_definition_is_complete(path, tmp_path):
     definition = yaml.safe_load(path.read_text())
-    assert set(definition) == KEYS | {"citation"}
+    has_edges = definition["layout"] not in MASKS
+    assert set(definition) == KEYS | {"citation"} | ({"edge_tolerance"} if has_edges else set())
     assert definition["name"] == path.stem
     assert definition["layout"] in LAYOUTS
     assert definition["gate"] in ("none", "accept", "manual")
-    assert 0 < definition["edge_tolerance"] < 0.1
+    assert not has_edges or 0 < definition["edge_tolerance"] < 0.1
     assert all(isinstance(count, int) and count > 0 for count in definition["images"].values())
     source = definition["source"]
     if "manifest" in source:
@@ -47,8 +49,10 @@ def test_definition_is_complete(path, tmp_path):
             (tmp_path / entry.path).touch()
         for split, count in definition["images"].items():
             assert len(open_dataset(definition["layout"], tmp_path, split).ids) == count
-    elif "draw" in source:
+    elif "draw" in source and has_edges:
         size = STYLES[source["draw"]["style"]].size
         assert definition["edge_tolerance"] * size * 2**0.5 == pytest.approx(1.5, abs=0.01)
+    elif "draw" in source:
+        assert definition["files"] == 2 * sum(definition["images"].values())
     else:
         assert source == {"local": True}

@@ -14,7 +14,7 @@ from skimage.feature import canny
 from edgebench.data.adapters import open_dataset
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.bsds_mat import read_bsds_segmentations, segmentation_boundaries
-from edgebench.data.scenes import STYLES, annotate, draw_dataset, draw_scene
+from edgebench.data.scenes import STYLES, annotate, draw_dataset, draw_scene, outline_length
 from edgebench.errors import ConfigError, DataError
 
 
@@ -124,6 +124,37 @@ def test_seeds_differ(tmp_path):
     assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
 
 
+def test_dis5k_layout_shows_the_same_objects_as_masks(tmp_path):
+    splits = {"train": 2, "vd": 1, "te1": 1, "te2": 1, "te3": 1, "te4": 1}
+    draw_dataset(tmp_path / "masks", splits, size=32, layout="dis5k")
+    draw_dataset(tmp_path / "edges", {"train": 2}, size=32, layout="bsds")
+    for split, count in splits.items():
+        assert len(open_dataset("dis5k", tmp_path / "masks", split).ids) == count
+    masks, edges = open_dataset("dis5k", tmp_path / "masks", "train"), open_dataset("bsds", tmp_path / "edges", "train")
+    assert masks.ids == edges.ids == ["train00000", "train00001"]
+    for image_id in masks.ids:
+        assert np.array_equal(masks.image(image_id), edges.image(image_id))
+        instances = np.asarray(Image.open(tmp_path / "edges/instances/train" / f"{image_id}.png"))
+        assert np.array_equal(masks.mask(image_id), np.where(instances > 0, 255, 0))
+
+
+def test_test_splits_rise_in_complexity(tmp_path):
+    splits = [f"te{k}" for k in (1, 2, 3, 4)]
+    draw_dataset(tmp_path, dict.fromkeys(splits, 6), layout="dis5k")
+    lengths = []
+    for split in splits:
+        dataset = open_dataset("dis5k", tmp_path, split)
+        lengths.append([outline_length(dataset.mask(each) > 0) for each in dataset.ids])
+    assert np.all(np.diff(lengths, axis=0) > 0)  # image by image, for they come from the same four scenes
+
+
+def test_outline_length_counts_sides_of_pixels():
+    mask = np.zeros((6, 8), bool)
+    mask[2:4, 0:3] = True  # at the left border, where it has no outline
+    assert outline_length(mask) == 2 + 3 + 3
+    assert outline_length(np.ones((4, 4), bool)) == 0
+
+
 def test_drawing_is_resumed(tmp_path):
     draw_dataset(tmp_path, {"train": 4}, size=32)
     before = digests(tmp_path)
@@ -144,3 +175,8 @@ def test_two_ways_of_drawing_are_not_mixed(tmp_path, change):
 def test_unknown_style(tmp_path):
     with pytest.raises(ConfigError, match="style 'X'"):
         draw_dataset(tmp_path, {"train": 1}, style="X")
+
+
+def test_dis5k_has_no_other_splits(tmp_path):
+    with pytest.raises(ConfigError, match="no split 'test'"):
+        draw_dataset(tmp_path, {"test": 1}, layout="dis5k")

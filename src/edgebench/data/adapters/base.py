@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 # The modules, not their functions: they import this package.
-from edgebench.data import edge_maps, masks
+from edgebench.data import edge_maps
+from edgebench.data import masks as mask_files
 from edgebench.data.adapters.listing import files_below, find_path, index_by_id, require_folder, some_names
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image, stored_size
 from edgebench.errors import DataError
 
-MASK_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 LISTED = 10
 """So many files are named in a message about several."""
 
@@ -116,7 +116,7 @@ class MaskedImages(Images):
 
     Args:
         images: Folder of images.
-        masks: Folder of masks: PNG, JPEG, TIFF or BMP, bright = foreground; see `edgebench.data.masks.read_mask`.
+        masks: Folder of masks: PNG, JPEG, TIFF or BMP, bright = foreground; see `edgebench.data.masks.read_levels`.
 
     Raises:
         DataError: a folder is missing or holds no image, two files share a name, or one has no partner.
@@ -126,7 +126,7 @@ class MaskedImages(Images):
         require_folder(images)
         require_folder(masks)
         super().__init__(images, files_below(images))
-        self._masks = index_by_id(files_below(masks, MASK_SUFFIXES), masks)
+        self._masks = index_by_id(files_below(masks, mask_files.FORMATS), masks)
         lonely = [
             f"{folder} has no {what} for {_some_files(there, there.keys() - here.keys())}"
             for folder, what, here, there in (
@@ -153,7 +153,7 @@ class MaskedImages(Images):
                 that its foreground is meant by level 1.
         """
         path = self.mask_path(image_id)
-        levels = np.rint(masks.read_mask(path) * 255).astype(np.uint8)
+        levels = mask_files.read_levels(path)
         if levels.shape != self.size(image_id):
             raise DataError(f"{self._other_size(image_id, levels.shape)}. Replace one of them.")
         if levels.max() == 1:

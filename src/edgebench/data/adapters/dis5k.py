@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebench.data.adapters.base import MaskedImages
-from edgebench.data.adapters.listing import outermost, require_folder
+from edgebench.data.adapters.listing import require_folder, unpacked
 from edgebench.errors import DataError, nearest
 
 PARTS = {"train": "DIS-TR", "vd": "DIS-VD"} | {f"te{k}": f"DIS-TE{k}" for k in (1, 2, 3, 4)}
@@ -35,5 +35,5 @@ class Dis5kDataset(MaskedImages):
         require_folder(folder)
         if split not in PARTS:
             raise DataError(f"{folder}: no split '{split}'.{nearest(split, PARTS)}")
-        part = outermost(folder, "DIS5K", PARTS.values()) / PARTS[split]
+        part = unpacked(folder, "DIS5K", PARTS.values()) / PARTS[split]
         super().__init__(part / IMAGES, part / MASKS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebench.data.adapters.base import MaskedImages
-from edgebench.data.adapters.listing import outermost, require_folder
+from edgebench.data.adapters.listing import require_folder, unpacked
 from edgebench.errors import DataError, nearest
 
 PARTS = {"train": "DUTS-TR", "test": "DUTS-TE"}
@@ -30,5 +30,5 @@ class DutsDataset(MaskedImages):
         require_folder(folder)
         if split not in PARTS:
             raise DataError(f"{folder}: no split '{split}'.{nearest(split, PARTS)}")
-        part = outermost(folder, "DUTS", PARTS.values()) / PARTS[split]
+        part = unpacked(folder, "DUTS", PARTS.values()) / PARTS[split]
         super().__init__(part / f"{part.name}-Image", part / f"{part.name}-Mask")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebench.data.adapters.base import MaskedImages
-from edgebench.data.adapters.listing import outermost, require_folder
+from edgebench.data.adapters.listing import require_folder, unpacked
 from edgebench.errors import DataError, nearest
 
 PARTS = {"train": "HRSOD_train", "test": "HRSOD_test"}
@@ -31,5 +31,5 @@ class HrsodDataset(MaskedImages):
         require_folder(folder)
         if split not in PARTS:
             raise DataError(f"{folder}: no split '{split}'.{nearest(split, PARTS)}")
-        images = outermost(folder, "HRSOD_release", PARTS.values()) / PARTS[split]
+        images = unpacked(folder, "HRSOD_release", PARTS.values()) / PARTS[split]
         super().__init__(images, images.with_name(f"{images.name}_mask"))

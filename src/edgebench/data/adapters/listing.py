@@ -41,14 +41,20 @@ def smallest_digests(ids: Iterable[str], count: int) -> set[str]:
     return set(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())[:count])
 
 
-def outermost(folder: Path, inner: str, parts: Iterable[str]) -> Path:
-    """`folder`, or the folder `inner` in it when that holds one of `parts` and `folder` itself none.
+def unpacked(folder: Path, inner: str, parts: Iterable[str]) -> Path:
+    """Where an archive's `parts` lie: in `folder`, or in the folder `inner` of it; people name either.
 
-    Archives unpack into a folder of their own, and people name either.
+    Raises:
+        DataError: neither holds one of them.
     """
     parts = list(parts)
-    direct, nested = (any((place / part).is_dir() for part in parts) for place in (folder, folder / inner))
-    return folder / inner if nested and not direct else folder
+    for place in (folder, folder / inner):
+        if any((place / part).is_dir() for part in parts):
+            return place
+    raise DataError(
+        f"{folder}: another layout than {inner}'s. It holds {parts[0]} and so on, or a folder {inner} that does; name "
+        f"the folder that was unpacked with `edgebench fetch NAME --mirror FOLDER`."
+    )
 
 
 def require_folder(folder: Path) -> None:

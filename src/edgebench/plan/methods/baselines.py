@@ -59,7 +59,8 @@ class BroughtPredict(Predict):
     """Edge maps or masks of another method, brought as a folder with one file per image, of the image's own size.
 
     Attributes:
-        folder: Where they lie. Names and sizes of the files are part of the run's identity.
+        folder: Where they lie, those of several splits together if their names differ. Names and digests of the files
+            are part of the run's identity.
         name: What the method is called.
     """
 
