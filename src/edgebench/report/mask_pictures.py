@@ -201,7 +201,7 @@ def _draw(images: Sequence[Zoomed], spec: TableSpec, subtitle: str) -> Figure:
         centre = start + side + GAP / 2
         name = textwrap.fill(image.name, 26)
         if across:
-            figure.text(*inches(-0.08, centre), name, rotation=90, fontsize=7, ha="right", va="center")
+            figure.text(*inches(-0.08, centre), name, rotation=90, fontsize=7, ha="right", va="center", ma="center")
         else:
             figure.text(*inches(centre, -0.08), name, fontsize=7, ha="center", va="bottom")
         start += 2 * (side + GAP) + BETWEEN
