@@ -105,7 +105,9 @@ def test_a_mean_of_some_same_sections_speaks_of_those_that_are_shown(repository:
 
 
 def test_rows_that_a_scale_makes_the_same_are_told(bench: Workbench) -> None:
-    said = "These rows show the same runs at this scale: From scratch, train 1, test 1; SD-Turbo, train 1, test 1; SD 2.1"
+    said = (
+        "These rows show the same runs at this scale: From scratch, train 1, test 1; SD-Turbo, train 1, test 1; SD 2.1"
+    )
     for scale, expected in (("demo", True), ("paper", False)):
         notes = bench.find_table(scale, "diffdis/pretrained_steps").spec()["notes"]
         assert any(note.startswith(said) for note in notes) == expected
