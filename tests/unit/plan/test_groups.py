@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -164,7 +165,7 @@ def test_masks_of_other_methods_enter_as_the_experiment_says(repository: Path, t
         ({"groups": []}, r"DiffDIS.* has several printed numbers for '\w+'. Add a 'dataset'"),
     ],
 )
-def test_wrong_sections_are_named(repository: Path, changes: dict[str, object], message: str) -> None:
+def test_wrong_sections_are_named(repository: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         changed(repository, **changes).plan("demo")
     assert f"config/experiments/{MAIN}.yaml" in str(raised.value)
