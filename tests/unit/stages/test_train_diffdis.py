@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -139,8 +140,8 @@ def kill_at_save(folder: str, spec_file: str, number: int) -> None:
         if saved == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Records.save = save  # type: ignore[method-assign]
-    carry_out(Path(spec_file))
+    with mock.patch.object(Records, "save", save):
+        carry_out(Path(spec_file))
 
 
 @pytest.mark.parametrize("scale", ["tiny", "paper"])
