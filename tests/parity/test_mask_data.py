@@ -1,4 +1,4 @@
-"""ECSSD and DAVIS as published: every pair fits, outlines are the authors', a folder of one's own in the layout of DIS5K is fetched."""
+"""ECSSD and DAVIS as published, their outlines as the authors draw them, and frames in the layout of DIS5K."""
 
 from __future__ import annotations
 

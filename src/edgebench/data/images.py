@@ -50,7 +50,7 @@ def describe_bytes(start: bytes) -> str | None:
     return None
 
 
-def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
+def read_image(path: str | Path, content: bytes | None = None, turn: bool = True) -> np.ndarray:
     """Read an image file as 8-bit RGB, the way a person sees it.
 
     The EXIF orientation is applied; grey, palette, 1-bit and CMYK are converted; transparency is laid on
@@ -59,6 +59,7 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
     Args:
         path: JPEG, PNG, TIFF, WebP, BMP, PGM or PPM; the content decides, not the suffix.
         content: The file's bytes, where it is no file of its own; `path` is then what messages call it.
+        turn: Apply the EXIF orientation; else the pixels are left as they are stored.
 
     Returns:
         (H, W, 3) uint8.
@@ -73,7 +74,8 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
                 f"run the same command again."
             )
         image.load()
-        image = ImageOps.exif_transpose(image)
+        if turn:
+            image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             # Pillow keeps 16-bit grey in I;16, and in I what PGM and some TIFF files hold.
             grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from edgebench.data.adapters import LAYOUTS, open_dataset
 from edgebench.data.fetch import fetch
@@ -176,6 +176,19 @@ def test_bad_masks_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"masks/a\.png: not a readable PNG"):
         open_dataset("pairs", tmp_path, "all").mask("a")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_images_are_turned_as_their_masks_are(tmp_path: Path, shown: bool) -> None:
+    """A camera stores 9 x 6 pixels and an orientation that shows them as 6 x 9."""
+    (tmp_path / "images").mkdir()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", SHAPE[::-1]).save(tmp_path / "images" / "a.jpg", exif=exif)
+    size = SHAPE[::-1] if shown else SHAPE
+    mask(tmp_path / "masks" / "a.png", size)
+    dataset = open_dataset("pairs", tmp_path, "all")
+    assert dataset.size("a") == dataset.image("a").shape[:2] == dataset.mask("a").shape == size
 
 
 def test_a_blank_mask_is_a_mask(tmp_path: Path) -> None:
