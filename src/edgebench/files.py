@@ -25,21 +25,51 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         EdgebenchError: the disk is full or the folder cannot be written.
     """
+    path = _file(path)
+    temporary: Path | None = None
+    try:
+        with _explained(path):
+            temporary = _beside(path)
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+    finally:
+        if temporary is not None and temporary.exists():
+            temporary.unlink()
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out before long work whether its result can be written; makes the folder and leaves `path` as it is.
+
+    Raises:
+        EdgebenchError: the folder cannot be written, or `path` is one.
+    """
+    path = _file(path)
+    with _explained(path):
+        _beside(path).unlink()
+
+
+def _file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise EdgebenchError(f"{path}: is a folder or a device, not a file. Give the name of a file.")
-    path = path.resolve()  # a link stays a link, and what it points to is replaced
-    temporary: Path | None = None
+    return path.resolve()  # a link stays a link, and what it points to is replaced
+
+
+def _beside(path: Path) -> Path:
+    """A new, empty file in the folder of `path`, which is made when it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         # Only what concerns the file being written is ours to explain; the body's own errors pass.
         if error.filename is None or str(error.filename).startswith(str(path.parent)) or error.errno == errno.ENOSPC:
@@ -48,9 +78,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 f"Free some space or choose another folder, then run the same command again."
             ) from error
         raise
-    finally:
-        if temporary is not None and temporary.exists():
-            temporary.unlink()
 
 
 def _umask() -> int:

@@ -32,6 +32,7 @@ SCORER = {
     "s_measure": "S",
     "adaptive_e": "adpE",
     "mae": "MAE",
+    "iou": "iou",
 }
 NAMES = [
     "00_blur",
@@ -123,6 +124,7 @@ def test_the_set_as_the_scorer_of_diffdis_prints_it(sod):
         "weighted_f": 0.8501,
         "s_measure": 0.8682,
         "adaptive_e": 0.9190,
+        "iou": 0.8103,
     }
     scores = whole_set(sod, DIFFDIS)
     for name, value in printed.items():

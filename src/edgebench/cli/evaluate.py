@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from edgebench.files import require_writable
 
 if TYPE_CHECKING:
     from edgebench.stages.evaluate_edges import EdgeEvaluation
@@ -90,6 +93,8 @@ def edges(
     """
     from edgebench.stages.evaluate_edges import evaluate_folders, write_counts, write_scores
 
+    for path in filter(None, (output, counts)):
+        require_writable(path)
     evaluation = evaluate_folders(
         predictions,
         ground_truth,
@@ -113,7 +118,13 @@ def masks(
             help="Folder of predicted masks, bright = foreground: <id>.png (8 or 16 bit; jpg, bmp, tif, npy)."
         ),
     ],
-    ground_truth: Annotated[Path, typer.Option(help="Folder of masks by the same names, foreground = 255.")],
+    ground_truth: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of masks by the same names, foreground = 255. Of a mask with levels between, foreground is "
+            "what lies above 128 (standard) or above half of its brightest level (diffdis)."
+        ),
+    ],
     protocol: Annotated[
         MaskProtocols,
         typer.Option(
@@ -135,16 +146,25 @@ def masks(
         typer.Option(help="Where to write scores and counts per image (.npz), if anywhere."),
     ] = None,
 ) -> None:
-    """Score masks against ground truth: F, weighted F, S, E, MAE, correction effort (HCE) and boundary IoU.
+    """Score masks against ground truth: F, weighted F, S, E, MAE, correction effort (HCE), IoU.
 
     Max and mean F and E are those of the curve averaged over all images; everything else is averaged over the
-    images. HCE counts the clicks that would correct a mask; MAE and HCE are better when smaller.
+    images. HCE counts the clicks that would correct a mask; MAE and HCE are better when smaller. IoU is that of the
+    masks (iou) and of their outlines (biou).
 
     Example: edgebench evaluate masks --predictions out/DIS-VD --ground-truth DIS5K/DIS-VD/gt --protocol standard
     --output scores.json
     """
     from edgebench.stages.evaluate_masks import evaluate_folders, write_counts, write_scores
 
+    for path in filter(None, (output, counts)):
+        require_writable(path)
+    if predictions.resolve() == ground_truth.resolve():
+        print(
+            f"Warning: {predictions} is given as predictions and as ground truth, so the masks are scored against "
+            f"themselves.",
+            file=sys.stderr,
+        )
     evaluation = evaluate_folders(predictions, ground_truth, protocol.value, jobs, skip_missing, skeletons)
     write_scores(output, evaluation)
     if counts:

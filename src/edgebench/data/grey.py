@@ -145,6 +145,8 @@ def files_by_id(folder: Path, suffixes: tuple[str, ...], what: str, subfolders: 
     Raises:
         DataError: the folder is missing or holds none, or an id occurs twice.
     """
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file. Name the folder of {what} that it lies in.")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of {what}.")
     found: dict[str, Path] = {}

@@ -135,6 +135,10 @@ def pair_masks(predictions: str | Path, ground_truth: str | Path, skip_missing: 
         problems.append(f"{predictions} has no prediction for {_some(without_prediction)}")
     if without_truth:
         problems.append(f"{ground_truth} has no mask for {_some(without_truth)}")
+    lower = {key.lower(): key for key in without_truth}
+    alike = [f"{lower[key.lower()]} and {key}" for key in without_prediction if key.lower() in lower]
+    if alike:
+        problems.append(f"upper and lower case count as different, as in {some_names(alike)}")
     if not common:
         raise DataError(f"{'; '.join(problems)}. Files are matched by their names without the suffix.")
     if problems and not skip_missing:

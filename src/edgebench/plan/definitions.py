@@ -104,9 +104,10 @@ class Checkpoint(Strict):
     """Weights that somebody released: `config/checkpoints/NAME.yaml`.
 
     Attributes:
-        format: `memo_deepspeed` is a training checkpoint of MEMO's authors, which is converted once;
-            `transformers` a folder that the transformers library reads; `file` whatever else.
-        preset: Size of the network in a `memo_deepspeed` checkpoint.
+        format: `memo_deepspeed` is a training checkpoint of MEMO's authors and `diffdis_diffusers` the folder of
+            DiffDIS' authors, which are converted once; `transformers` and `diffusers` are folders that these
+            libraries read; `file` whatever else.
+        preset: Size of the network in a checkpoint that is converted.
         files: What is known of single files, by path; the hub's own digests are checked besides.
         bytes: Size of the download; an estimate where the owner states none.
         gate: `manual` when people must ask the owners for the files themselves.
@@ -114,7 +115,7 @@ class Checkpoint(Strict):
 
     name: Name
     title: str
-    format: Literal["memo_deepspeed", "transformers", "file"]
+    format: Literal["memo_deepspeed", "diffdis_diffusers", "transformers", "diffusers", "file"]
     preset: str | None = None
     source: CheckpointSource
     files: dict[str, KnownFile] = {}
@@ -128,8 +129,8 @@ class Checkpoint(Strict):
     def _complete(self) -> Checkpoint:
         if self.source.hub is None and not self.files:
             raise ValueError("name the 'files' that lie below 'source.mirrors'")
-        if (self.format == "memo_deepspeed") != (self.preset is not None):
-            raise ValueError("'preset' belongs to the format memo_deepspeed, and to no other")
+        if (self.format in ("memo_deepspeed", "diffdis_diffusers")) != (self.preset is not None):
+            raise ValueError("'preset' belongs to the formats memo_deepspeed and diffdis_diffusers, and to no other")
         return self
 
 
@@ -146,7 +147,8 @@ class Protocol(Strict):
 
     Attributes:
         method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
-            maps and drawings as pictures (FID, LPIPS).
+            maps and drawings as pictures (FID, LPIPS), `masks` compares foreground, `outlines` the edges predicted
+            beside masks.
         columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
@@ -154,11 +156,13 @@ class Protocol(Strict):
         thresholds: Number of thresholds.
         map: What `perceptual` compares: the probability map, or the map cut at one half.
         networks: Checkpoints that `perceptual` needs, by what they are for: `inception` and `lpips`.
+        rule: Whose conventions `masks` follows: the public evaluators' (`standard`) or the authors' (`diffdis`); see
+            `edgebench.metrics.masks.protocols`.
     """
 
     name: Name
     title: str
-    method: Literal["edges", "crispness", "perceptual"]
+    method: Literal["edges", "crispness", "perceptual", "masks", "outlines"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
@@ -166,12 +170,26 @@ class Protocol(Strict):
     thresholds: PositiveInt = 99
     map: Literal["probability", "binary"] = "probability"
     networks: dict[Literal["inception", "lpips"], Name] = {}
+    rule: Literal["standard", "diffdis"] | None = None
 
     @model_validator(mode="after")
     def _networks_where_needed(self) -> Protocol:
         if len(self.networks) != (2 if self.method == "perceptual" else 0):
             raise ValueError("method 'perceptual' needs 'networks' {inception: NAME, lpips: NAME}, and no other does")
         return self
+
+    @model_validator(mode="after")
+    def _rule_where_needed(self) -> Protocol:
+        if (self.rule is not None) != (self.method == "masks"):
+            raise ValueError("method 'masks' needs 'rule' (standard or diffdis), and no other does")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the scores, as plain data: fields of other methods do not count."""
+        if self.method in ("masks", "outlines"):
+            own = {"name", "title", "method", "columns", "rule"}
+            return self.model_dump(mode="json", include=own, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"rule"})
 
 
 class Recipe(Strict):
@@ -213,6 +231,7 @@ class Scale(Strict):
 
     Attributes:
         stand_ins: Data sets used instead of others, with another split where theirs differ.
+        without_checkpoints: Released checkpoints that runs do without: settings that name them become null.
         every: Settings for every run that has them.
         recipes: Settings by recipe and role; those of an extended recipe apply too.
         tables: What the targets that ask for all tables make; null for every experiment. The others are made
@@ -223,6 +242,7 @@ class Scale(Strict):
     title: str
     tables: list[str] | None = None
     stand_ins: dict[str, StandIn | str] = {}
+    without_checkpoints: list[Name] = []
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
     notes: list[str] = []

@@ -13,7 +13,7 @@ from edgebench.files import digest
 Map = dict[str, Any]
 
 # Raised by hand when a score changes; methods have a VERSION in their settings instead.
-EVALUATE_VERSION = {"edges": 1, "crispness": 1, "perceptual": 1, "masks": 1}
+EVALUATE_VERSION = {"edges": 1, "crispness": 1, "perceptual": 1, "masks": 1, "outlines": 1}
 
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
 _NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
@@ -35,6 +35,7 @@ class Run:
         dataset: Definition of the data set.
         checkpoint: Definition of the checkpoint that a fetch run brings.
         stands_for: Data set of the recipe that the scale replaced by `dataset`; no part of the identity.
+        does_without: Checkpoints that the recipe names and the scale leaves out; no part of the identity.
         protocol: Definition of the protocol of an evaluation.
         resources: What it asks of a machine; no part of the identity.
     """
@@ -51,6 +52,7 @@ class Run:
     protocol: Map | None = None
     checkpoint: Map | None = None
     stands_for: str | None = None
+    does_without: tuple[str, ...] = ()
     resources: Map = field(default_factory=dict)
 
     @cached_property

@@ -125,7 +125,9 @@ class Train(OnImages):
     accumulate: Annotated[PositiveInt, BY_SCALE] = 1
     learning_rate: Annotated[float, Field(gt=0), BY_SCALE]
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    schedule: Annotated[Literal["constant", "linear_warmup", "exponential"], BY_SCALE] = "constant"
+    schedule: Annotated[
+        Literal["constant", "linear_warmup", "exponential", "compounding_decay", "nominal_decay"], BY_SCALE
+    ] = "constant"
     warmup_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     gradient_checkpointing: Annotated[bool, BY_SCALE] = False

@@ -125,7 +125,13 @@ class Table:
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": [] if self._mixed() else experiment.claims,
-            "notes": [*experiment.notes, *self.scale.notes, *self._released(), *self._mixed()],
+            "notes": [
+                *experiment.notes,
+                *self.scale.notes,
+                *self._without_checkpoints(),
+                *self._released(),
+                *self._mixed(),
+            ],
             "figures": list(experiment.figures),
             "rows": [row.spec() for row in self.rows],
         }
@@ -142,6 +148,17 @@ class Table:
         return [
             "The authors' weights and those trained here are of networks of different sizes, so that no claim about "
             "their rows is checked."
+        ]
+
+    def _without_checkpoints(self) -> list[str]:
+        """A sentence naming the checkpoints that runs of the table do without at this scale."""
+        runs = [run for each in self.predictions for run in [*each.upstream(), each]]
+        names = sorted({name for run in runs for name in run.does_without})
+        if not names:
+            return []
+        return [
+            f"Left out at this scale: {', '.join(names)}. Networks start from random weights, and a code of patches, "
+            f"fitted to the training pictures, stands in for an autoencoder."
         ]
 
     def _released(self) -> list[str]:

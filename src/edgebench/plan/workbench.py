@@ -37,13 +37,38 @@ from edgebench.plan.tables import FIGURES, Plan, SeedRuns, Table, TableRow
 Map = dict[str, Any]
 Definition = TypeVar("Definition", bound=Strict)
 
-COLUMNS_OF = {"edges": ["ods", "ois", "ap"], "crispness": [""], "perceptual": ["fid", "lpips"]}
+COLUMNS_OF = {
+    "edges": ["ods", "ois", "ap"],
+    "crispness": [""],
+    "perceptual": ["fid", "lpips"],
+    # `METRICS` of edgebench.metrics.masks, which cannot be asked without numpy.
+    "masks": [
+        "max_f",
+        "mean_f",
+        "adaptive_f",
+        "weighted_f",
+        "s_measure",
+        "max_e",
+        "mean_e",
+        "adaptive_e",
+        "mae",
+        "hce",
+        "biou",
+        "iou",
+    ],
+    "outlines": ["mae", "iou"],
+}
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
 DOWNLOAD_MB_PER_MINUTE = 600
 # The method of the train stage that makes our weights of a checkpoint, by its format.
-CONVERTED_BY = {"memo_deepspeed": "memo_released"}
+CONVERTED_BY = {"memo_deepspeed": "memo_released", "diffdis_diffusers": "diffdis_released"}
 RELEASED = "released"
+SKELETONS = "skeletons"
+LARGE_SET = 200
+"""With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
+# The method of a run that a training run takes something from, by the setting that names the run.
+MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
 
 
 class Workbench:
@@ -112,6 +137,8 @@ class Workbench:
                 raise ConfigError(
                     f"config/scales/{name}.yaml: every: a scale may not change '{key}'.{nearest(key, known_keys)}"
                 )
+        for checkpoint in scale.without_checkpoints:
+            self.check_checkpoint(f"config/scales/{name}.yaml: without_checkpoints", checkpoint)
         experiments = self.names("experiments")
         for table in scale.tables or []:
             if table not in experiments:
@@ -216,7 +243,7 @@ class Workbench:
             return stage
         return "|".join(
             sorted(
-                ({RELEASED} if stage == "train" else set())
+                {"train": {RELEASED}, "predict": {SKELETONS}}.get(stage, set())
                 | {
                     role
                     for name in self.names("recipes")
@@ -320,18 +347,39 @@ class Workbench:
         chain = self._recipe_chain(row.recipe or experiment.recipe)
         layers = self._layers(chain, experiment, row, where, scale_name, scale)
         settings = resolve(layers)
+        does_without = self._doing_without(settings, scale)
         released = released_of(layers, settings)
         for role, name in released.items():
             self.check_checkpoint(f"{where}: '{role}.released'", name)
         if self.config.checkpoints == "pull":
             settings |= self._pulled(released, settings)
-        builder = _Builder(self, settings, scale_name, scale, seed, where)
+        builder = _Builder(self, settings, scale_name, scale, seed, where, does_without)
         scored = chain[-1][1].evaluates
         if scored not in settings:
             raise ConfigError(f"config/recipes/{chain[-1][0]}.yaml: evaluates '{scored}', not one of its runs.")
         predict = builder.run(scored)
         evaluations = {name: self._evaluation(predict, protocol) for name, protocol in protocols.items()}
         return SeedRuns(seed, predict, evaluations)
+
+    def _doing_without(self, settings: dict[str, Settings], scale: Scale) -> dict[str, tuple[str, ...]]:
+        """Set to null what names a checkpoint that the scale leaves out, unless the command line names it.
+
+        Returns:
+            Names of the checkpoints by role.
+        """
+        left_out: dict[str, tuple[str, ...]] = {}
+        for role, each in settings.items():
+            named = {key: getattr(each, key) for key in sorted(checkpoint_fields(type(each)))}
+            dropped = {
+                key: name
+                for key, name in named.items()
+                if name in scale.without_checkpoints and f"{role}.{key}" not in self.config.set
+            }
+            if dropped:
+                content = each.model_dump(exclude_unset=True) | dict.fromkeys(dropped)
+                settings[role] = validate(type(each), content, f"the run '{role}' without {', '.join(dropped)}")
+                left_out[role] = tuple(dict.fromkeys(dropped.values()))
+        return left_out
 
     def _pulled(self, released: dict[str, str], settings: dict[str, Settings]) -> dict[str, Settings]:
         """Settings of the runs that a released checkpoint takes the place of."""
@@ -385,7 +433,7 @@ class Workbench:
 
     def _evaluation(self, predict: Run, protocol: Protocol) -> Run:
         assert predict.dataset is not None
-        definition = protocol.model_dump(mode="json")
+        definition = protocol.content()
         if protocol.method == "edges" and protocol.max_distance is None:
             tolerance = predict.dataset.get("edge_tolerance")
             if tolerance is None:
@@ -394,12 +442,18 @@ class Workbench:
                     f"config/protocols/{protocol.name}.yaml."
                 )
             definition["max_distance"] = tolerance
+        if protocol.method == "outlines" and not predict.settings.get("edges"):
+            raise ConfigError(
+                f"config/protocols/{protocol.name}.yaml scores predicted edges, but run '{predict.role}' of method "
+                f"'{predict.settings['method']}' writes none. Set {predict.role}.edges: true, or drop the protocol."
+            )
         settings = Evaluate(
             method=protocol.method,
             dataset=predict.settings["dataset"],
             split=predict.settings["split"],
             limit=predict.settings["limit"],
             predictions=predict.role,
+            resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
         )
         return Run(
             stage="evaluate",
@@ -411,12 +465,33 @@ class Workbench:
             inputs={
                 "dataset": predict.inputs["dataset"],
                 "predictions": predict,
+                **({"skeletons": self._skeletons(predict)} if protocol.method == "masks" else {}),
                 **{network: self.checkpoint_run(name) for network, name in protocol.networks.items()},
             },
             words=(predict.label, protocol.columns or protocol.name),
             dataset=predict.dataset,
             protocol=definition,
             resources=settings.resources.model_dump(),
+        )
+
+    def _skeletons(self, predict: Run) -> Run:
+        """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+        assert predict.dataset is not None
+        method = "mask_skeletons"
+        on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
+        model = settings_class("predict", method, SKELETONS)
+        settings = model.model_validate({"stage": "predict", "method": method, **on})
+        return Run(
+            stage="predict",
+            role=SKELETONS,
+            version=model.VERSION,
+            scale="",
+            seed=None,
+            settings=settings.model_dump(mode="json", exclude={"stage", "resources"}),
+            inputs={"dataset": predict.inputs["dataset"]},
+            words=(method, on["dataset"], on["split"]),
+            dataset=predict.dataset,
+            resources=_on_masks(on, predict.dataset).model_dump(),
         )
 
     def check_overrides(self) -> None:
@@ -447,6 +522,15 @@ class Workbench:
                         model = settings_class(str(settings.get("stage")), str(settings["method"]), where)
                         keys.setdefault(role, set()).update(model.model_fields)
         return keys
+
+
+def _on_masks(settings: Map, dataset: Map) -> Resources:
+    """What work on the masks of a split asks of a machine."""
+    images = dataset["images"].get(settings["split"], 0)
+    images = min(images, settings["limit"] or images)
+    # Two seconds of one core and 1 GiB for an image of DIS5K's size.
+    cpus = 4 if images > LARGE_SET else 1
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus, disk_mb=10 + images / 20)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
@@ -507,9 +591,10 @@ class _Builder:
         scale: Scale,
         seed: int,
         where: str,
+        does_without: dict[str, tuple[str, ...]],
     ) -> None:
         self.bench, self.settings, self.scale_name, self.scale = bench, settings, scale_name, scale
-        self.seed, self.where = seed, where
+        self.seed, self.where, self.does_without = seed, where, does_without
         self._runs: dict[str, Run] = {}
         self._open: list[str] = []
 
@@ -531,7 +616,8 @@ class _Builder:
         if isinstance(settings, Released):
             return self.bench.released_run(settings.checkpoint)
         content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
-        content |= type(settings).model_construct().model_dump(mode="json", include=settings.idle())
+        idle = settings.idle()
+        content |= type(settings).model_construct().model_dump(mode="json", include=idle - roles - checkpoints)
         inputs, words, stands_for = {}, [settings.method], None
         if isinstance(settings, OnImages):
             dataset, split = self.scale.stand_in(settings.dataset, settings.split)
@@ -540,7 +626,7 @@ class _Builder:
             inputs["dataset"] = self.bench.fetch_run(dataset)
             content |= {"dataset": dataset, "split": split}
             words.append(dataset)
-        for name in sorted(roles):
+        for name in sorted(roles - idle):
             other = getattr(settings, name)
             if other is not None:
                 if other not in self.settings:
@@ -548,14 +634,15 @@ class _Builder:
                         f"{self.where}: '{role}.{name}' is '{other}', not a run.{nearest(other, self.settings)}"
                     )
                 inputs[name] = self.run(other)
-        for name in sorted(checkpoints):
+        for name in sorted(checkpoints - idle):
             other = getattr(settings, name)
             if other is not None:
                 inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
-        if isinstance(settings, Train) and "labels" in inputs:
-            self._check_labels(role, content, inputs["labels"])
+        for name, maker in MADE_FOR_TRAINING.items():
+            if name in inputs:
+                self._check_made_for(role, content, name, inputs[name], maker)
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
@@ -571,6 +658,7 @@ class _Builder:
             words=(*words, *settings.words()),
             dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
             stands_for=stands_for,
+            does_without=self.does_without.get(role, ()),
             resources=settings.resources.model_dump(),
         )
 
@@ -589,17 +677,19 @@ class _Builder:
                 f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
             )
 
-    def _check_labels(self, role: str, content: Map, labels: Run) -> None:
-        if labels.settings["method"] != "mask_edges":
+    def _check_made_for(self, role: str, content: Map, name: str, made: Run, maker: str) -> None:
+        """Check that a run makes what training asks for under `name`, and of the images that it trains on."""
+        what = name.replace("_", " ")
+        if made.settings["method"] != maker:
             raise ConfigError(
-                f"{self.where}: the labels of run '{role}' come from '{labels.role}' of method "
-                f"'{labels.settings['method']}'; only a run of method 'mask_edges' makes labels."
+                f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
+                f"'{made.settings['method']}'; only a run of method '{maker}' makes {what}."
             )
-        same = [content[key] == labels.settings[key] for key in ("dataset", "split")]
+        same = [content[key] == made.settings[key] for key in ("dataset", "split")]
         if not all(same):
             raise ConfigError(
-                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its labels come "
-                f"from {labels.settings['dataset']}/{labels.settings['split']}. Give both the same data set and split."
+                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its {what} come "
+                f"from {made.settings['dataset']}/{made.settings['split']}. Give both the same data set and split."
             )
 
 

@@ -1,8 +1,8 @@
 """Bootstrap over images: how far a number could move with other images of the same kind.
 
 Efron & Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals. Every column is computed
-again from the per-image counts or values of resampled images, not from resampled averages, because ODS and AP
-are not means over images.
+again from the per-image counts or values of resampled images, not from resampled averages, because ODS, AP and
+the greatest F and E of masks are not means over images.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.metrics.edges.scores import average_precision, f_measure, ods_f, recall_precision
+from edgebench.metrics.masks import PROTOCOLS, MaskProtocol, image_curves
 from edgebench.report.collect import Evaluation, Row
 
 RESAMPLES = 1000
@@ -40,9 +41,9 @@ def draw_weights(ids: list[str], resamples: int = RESAMPLES, seed: int = 0) -> F
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """The central 95 % of `values`."""
+    """The central 95 % of `values`; NaN, which resamples without a score have, is passed over."""
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
+    low, high = np.percentile(values[~np.isnan(values)], [tail, 100 - tail])
     return float(low), float(high)
 
 
@@ -67,6 +68,35 @@ def resample_edges(thresholds: Floats, counts: Counts, weights: Floats) -> dict[
         "ois": f_measure(*recall_precision(*picked.T)),
         "ap": np.array([average_precision(recall, precision) for recall, precision in curves]),
     }
+
+
+def resample_masks(
+    values: dict[str, Floats], histograms: NDArray[np.integer], protocol: MaskProtocol, weights: Floats
+) -> dict[str, Floats]:
+    """The set's scores of resampled images.
+
+    Args:
+        values: Each metric of n images, (n,); NaN where it is not defined.
+        histograms: (n, 2, 256), see `image_curves`.
+        protocol: With which conventions the images were scored.
+        weights: How often each image is drawn, (B, n).
+
+    Returns:
+        Each metric, (B,), as `set_scores` gives it for the images drawn; NaN where none of them defines it.
+    """
+    resampled = {name: _weighted_mean(column, weights) for name, column in values.items()}
+    for letter, curves in image_curves(histograms, protocol).items():
+        mean = _weighted_mean(curves, weights)
+        resampled[f"max_{letter}"], resampled[f"mean_{letter}"] = mean.max(axis=1), mean.mean(axis=1)
+    return resampled
+
+
+def _weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Means (B, ...) over images (n, ...) drawn as `weights` (B, n) say; images of NaN are passed over."""
+    known = ~np.isnan(values.reshape(len(values), -1)[:, 0])
+    counted = weights[:, known].sum(axis=1)
+    counted[counted == 0] = np.nan
+    return ((weights[:, known] @ values[known]).T / counted).T
 
 
 def read_counts(folder: Path) -> tuple[list[str], Floats, Counts]:
@@ -98,7 +128,9 @@ class Bootstrap:
     def _read(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
         folder = evaluation.folder
         try:
-            if (folder / "counts.npz").is_file():
+            if evaluation.protocol.get("method") == "masks":
+                ids, columns = self._read_masks(evaluation)
+            elif (folder / "counts.npz").is_file():
                 ids, thresholds, counts = read_counts(folder)
                 resampled = resample_edges(thresholds, counts, draw_weights(ids, self.resamples, self.seed))
                 columns = {
@@ -111,7 +143,7 @@ class Bootstrap:
                 with np.load(folder / "per_image.npz", allow_pickle=False) as file:
                     ids = [str(each) for each in file["ids"]]
                     weights = draw_weights(ids, self.resamples, self.seed)
-                    columns = {name: weights @ file[name] / len(ids) for name in file.files if name != "ids"}
+                    columns = {name: _weighted_mean(file[name], weights) for name in file.files if name != "ids"}
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(
                 f"{folder}: the per-image numbers of this run cannot be read ({error}). "
@@ -123,6 +155,15 @@ class Bootstrap:
                 f"{len(ids)}. Delete the folder and run snakemake again."
             )
         return ids, columns
+
+    def _read_masks(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
+        with np.load(evaluation.folder / "counts.npz", allow_pickle=False) as file:
+            ids = [str(each) for each in file["ids"]]
+            values = {name: file[name] for name in file.files if name not in ("ids", "histograms")}
+            weights = draw_weights(ids, self.resamples, self.seed)
+            resampled = resample_masks(values, file["histograms"], PROTOCOLS[evaluation.protocol["rule"]], weights)
+        prefix = evaluation.protocol["columns"]
+        return ids, {f"{prefix}_{name}".strip("_"): each for name, each in resampled.items()}
 
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.

@@ -15,9 +15,8 @@ from edgebench.data.masks import kept_skeleton, pair_masks, read_mask, resize_ma
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import atomic_path, write_json
 from edgebench.metrics.masks import (
-    DIFFDIS,
     METRICS,
-    STANDARD,
+    PROTOCOLS,
     MaskProtocol,
     MaskScores,
     mask_skeleton,
@@ -28,8 +27,6 @@ from edgebench.metrics.masks import (
 from edgebench.plan.runs import EVALUATE_VERSION
 from edgebench.progress import track
 from edgebench.stages.processes import in_processes
-
-PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, DIFFDIS)}
 
 
 class MaskItem(NamedTuple):

@@ -58,6 +58,10 @@ def _checkpoint(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
         # Before there is a record, so that a file that cannot be converted does not pass for fetched.
         found = read_released(spec.folder / fetched.files[0].path, device="meta").preset
         require_preset(definition["name"], definition["preset"], found)
+    elif definition["format"] == "diffdis_diffusers":
+        from edgebench.methods.diffdis.released import released_preset
+
+        require_preset(definition["name"], definition["preset"], released_preset(spec.folder))
     return {
         "checkpoint": definition["name"],
         "files": fetched.report.n_files,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 MAPS = "maps"
+EDGES = "edges"
 FRAMES = "frames"
 SKELETONS = "skeletons"
 LABEL_SUFFIX = ".png"
@@ -35,6 +36,11 @@ def open_input(spec: RunSpec) -> Dataset:
 def map_file(folder: Path, image_id: str) -> Path:
     """Where a predict run keeps the map of an image."""
     return folder / MAPS / f"{image_id}.png"
+
+
+def edge_file(folder: Path, image_id: str) -> Path:
+    """Where a predict run of masks keeps the edge beside the mask of an image, if it predicts both."""
+    return folder / EDGES / f"{image_id}.png"
 
 
 class LabelledBy:

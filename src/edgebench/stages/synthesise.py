@@ -126,7 +126,7 @@ def _generator(spec: RunSpec) -> Propose | None:
 
     from edgebench.methods.sam.generator import GeneratorSettings, propose_masks
     from edgebench.methods.sam.scorer import load_scorer
-    from edgebench.stages.predict import choose_device
+    from edgebench.stages.devices import choose_device
 
     torch.set_num_threads(spec.threads)
     device = choose_device(settings["device"])

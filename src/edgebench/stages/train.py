@@ -6,16 +6,20 @@ Weights that somebody else trained and released come in by the same door: they a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgebench.errors import DataError
 from edgebench.files import read_json
 from edgebench.stages.fetch import require_preset
-from edgebench.stages.inputs import LabelledBy, open_input
+from edgebench.stages.inputs import LabelledBy, map_file, open_input
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgebench.training.objective import Objective
 
 LOG_ROWS = 500  # about this many rows in the log, however long the training
@@ -84,6 +88,58 @@ def _memo(spec: RunSpec) -> Objective:
     return objective
 
 
+def _diffdis(spec: RunSpec) -> Objective:
+    from edgebench.methods.diffdis.codec import Codec
+    from edgebench.methods.diffdis.network import DiffdisNetwork
+    from edgebench.methods.diffdis.objective import Objective as DiffdisObjective
+    from edgebench.methods.diffdis.objective import ObjectiveSettings, fitted_codec
+    from edgebench.methods.diffdis.presets import preset
+    from edgebench.methods.diffdis.pretrained import empty_text, from_backbone, load_vae
+
+    settings, inputs = spec.settings, spec.content["inputs"]
+    dataset: Any = open_input(spec)
+    config = preset(settings["preset"])
+    switches = {name: settings[name] for name in ("edge", "stream_embedding", "interaction", "injection")}
+    config = replace(config, **switches, prediction=settings["prediction"] or config.prediction)
+    model = next((name for name in ("vae", "backbone") if name in inputs), None)
+    if "backbone" in inputs:
+        network = from_backbone(spec.input("backbone"), config)
+    else:
+        network = DiffdisNetwork(config)
+        if model:
+            text = empty_text(spec.input(model))
+            if text.shape != network.text.shape:
+                raise DataError(
+                    f"{spec.input(model)}: says {tuple(text.shape)} to an empty text, preset '{settings['preset']}' "
+                    f"expects {tuple(network.text.shape)}. Set train.vae to null, or choose another preset."
+                )
+            network.text.copy_(text)
+    codec: Codec
+    if model:
+        codec = load_vae(spec.input(model), settings["precision"])
+    else:
+        codec = fitted_codec(dataset, settings["size"], config.latent)
+    edge_of = _drawn_edges(spec.input("edge_targets"), dataset.ids) if "edge_targets" in inputs else None
+    chosen = {field.name: settings[field.name] for field in fields(ObjectiveSettings)}
+    objective: Any = DiffdisObjective(network, codec, dataset, ObjectiveSettings(**chosen), edge_of)
+    return objective
+
+
+def _drawn_edges(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
+    """Edge targets uint8 (H, W) by image, as a run of method `mask_contours` drew them."""
+    import numpy as np
+
+    from edgebench.data.grey import read_grey
+
+    missing = [image_id for image_id in ids if not map_file(folder, image_id).is_file()]
+    if missing:
+        raise DataError(
+            f"{map_file(folder, missing[0])}: the edge of image {missing[0]} is missing, one of {len(missing)} of "
+            f"{len(ids)}. Delete the folder {folder}, then run the same command again, which draws them all."
+        )
+    return lambda image_id: np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
+
+
 def _memo_released(spec: RunSpec) -> dict[str, Any]:
     from edgebench.methods.memo.released import convert_released
 
@@ -103,5 +159,21 @@ def _memo_released(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo}
-_CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {"memo_released": _memo_released}
+def _diffdis_released(spec: RunSpec) -> dict[str, Any]:
+    from edgebench.methods.diffdis.pretrained import WEIGHTS as SOURCE
+    from edgebench.methods.diffdis.released import convert_released
+
+    folder = spec.input("checkpoint")
+    fetched = read_json(folder / "run.json")
+    digests = {each["path"]: each["sha256"] for each in fetched["contents"]}
+    notes = {"checkpoint": fetched["checkpoint"], "source_sha256": digests[f"unet/{SOURCE}"]}
+    released = convert_released(folder, spec.folder / WEIGHTS, notes)
+    require_preset(fetched["checkpoint"], spec.settings["preset"], released.preset)
+    return {"preset": released.preset, "parameters": released.parameters, **notes}
+
+
+_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo, "diffdis": _diffdis}
+_CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
+    "memo_released": _memo_released,
+    "diffdis_released": _diffdis_released,
+}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgebench.errors import ConfigError
+from edgebench.training.decay import compounding_decay, nominal_decay
 
 # These say when to save and what to show; a run may be resumed with other values of them.
 _WITHOUT_EFFECT = {"workers", "checkpoint_minutes", "checkpoint_steps", "time_limit_minutes", "tensorboard"}
@@ -24,7 +25,8 @@ class LoopSettings:
         batch: Samples in one micro-batch, that is in one call of the objective's `loss`.
         accumulate: Micro-batches whose gradients are averaged for one step, over all processes.
         learning_rate: Peak rate of AdamW; a parameter group may scale it by `lr_scale`.
-        schedule: `constant`, `linear_warmup` or `exponential`, see `multiplier`.
+        schedule: `constant`, `linear_warmup`, `exponential`, `compounding_decay` or `nominal_decay`, see `multiplier`.
+        epochs: Epochs that the whole training stands for; only the two decays count them, and they need them.
         gradient_clip: Largest norm of the whole gradient, or None.
         precision: `bf16` runs the model's forward pass under autocast; weights stay float32.
         ema_decay: Decay of the moving average of the weights, or None for no average.
@@ -44,6 +46,7 @@ class LoopSettings:
     weight_decay: float = 0.01
     schedule: str = "constant"
     warmup_steps: int = 0
+    epochs: int | None = None
     gradient_clip: float | None = None
     precision: str = "fp32"
     ema_decay: float | None = None
@@ -59,7 +62,7 @@ class LoopSettings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch", "accumulate", "log_every", "checkpoint_steps"):
+        for key in ("steps", "batch", "accumulate", "log_every", "checkpoint_steps", "epochs"):
             self._require(key, lambda value: value is None or value >= 1, "must be 1 or more")
         for key in ("warmup_steps", "ema_start", "seed", "workers", "weight_decay"):
             self._require(key, lambda value: value >= 0, "must be 0 or more")
@@ -72,7 +75,9 @@ class LoopSettings:
         self._require("ema_start", lambda value: value < self.steps, f"must be below steps = {self.steps}")
         self._require("warmup_steps", lambda value: value < self.steps, f"must be below steps = {self.steps}")
         if self.schedule == "constant":
-            self._require("warmup_steps", lambda value: value == 0, "needs schedule linear_warmup or exponential")
+            self._require("warmup_steps", lambda value: value == 0, "needs another schedule than constant")
+        if self.schedule in _DECAYS:
+            self._require("epochs", lambda value: value is not None, f"is needed by schedule {self.schedule}")
 
     def _require(self, key: str, holds: Callable[[Any], bool], rule: str) -> None:
         value = getattr(self, key)
@@ -81,7 +86,8 @@ class LoopSettings:
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the weights and the log; a checkpoint is resumed only under the same."""
-        return {key: value for key, value in asdict(self).items() if key not in _WITHOUT_EFFECT}
+        left_out = _WITHOUT_EFFECT if self.schedule in _DECAYS else _WITHOUT_EFFECT | {"epochs"}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def multiplier(self, step: int) -> float:
         """Factor on the learning rate at optimiser step `step` (from 0), in (0, 1].
@@ -90,26 +96,20 @@ class LoopSettings:
         - `linear_warmup`: rises to 1 over `warmup_steps`, then stays.
         - `exponential`: the same rise, then falls geometrically towards 0.01 at the end of training
           (the form of Marigold's published trainer).
+        - `compounding_decay`, `nominal_decay`: DiffDIS' rule over `epochs`, as released and as it reads (see
+          `edgebench.training.decay`), times the same rise.
         """
-        return SCHEDULES[self.schedule](step, self.steps, self.warmup_steps)
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule in _DECAYS:
+            assert self.epochs is not None
+            return rise * _DECAYS[self.schedule](step, self.steps, self.epochs)
+        if self.schedule == "exponential" and step >= self.warmup_steps:
+            return float(0.01 ** ((step - self.warmup_steps) / (self.steps - self.warmup_steps)))
+        return rise
 
 
-def _constant(step: int, steps: int, warmup_steps: int) -> float:
-    return 1.0
-
-
-def _linear_warmup(step: int, steps: int, warmup_steps: int) -> float:
-    return 1.0 if step >= warmup_steps else (step + 1) / warmup_steps
-
-
-def _exponential(step: int, steps: int, warmup_steps: int) -> float:
-    if step < warmup_steps:
-        return _linear_warmup(step, steps, warmup_steps)
-    return 0.01 ** ((step - warmup_steps) / (steps - warmup_steps))
-
-
-SCHEDULES: dict[str, Callable[[int, int, int], float]] = {
-    "constant": _constant,
-    "linear_warmup": _linear_warmup,
-    "exponential": _exponential,
+_DECAYS: dict[str, Callable[[int, int, int], float]] = {
+    "compounding_decay": compounding_decay,
+    "nominal_decay": nominal_decay,
 }
+SCHEDULES = ("constant", "linear_warmup", "exponential", *_DECAYS)

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgebench.cli.evaluate import app
-from edgebench.errors import DataError
+from edgebench.errors import DataError, EdgebenchError
 
 
 @pytest.fixture
@@ -110,3 +110,102 @@ def test_mask_help_teaches():
     text = CliRunner().invoke(app, ["masks", "--help"], env={"COLUMNS": "200"}).stdout
     for word in ("HCE", "Example", "cut at one half", "--skip-missing", "smaller"):
         assert word in text
+
+
+def says(arguments, tmp_path, *options, protocol="standard"):
+    """What the command says when it ends with a mistake; it leaves no scores."""
+    output = tmp_path / "scores.json"
+    result = CliRunner().invoke(app, [*arguments, "--protocol", protocol, "--output", str(output), *options])
+    assert isinstance(result.exception, EdgebenchError)
+    assert not output.exists()
+    return str(result.exception)
+
+
+def noise(shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[:60]), "truncated"),
+        (lambda file: file.write_bytes(b""), "not a readable PNG"),
+        (lambda file: Image.fromarray(noise((30, 40, 3))).save(file), "a colour picture"),
+        (lambda file: Image.fromarray(noise((30, 40, 4))).save(file), "transparent"),
+        (lambda file: Image.fromarray(noise((30, 41))).save(file), "30 x 41 pixels (height x width)"),
+        (lambda file: np.save(file.rename(file.with_suffix(".npy")), np.full((30, 40), np.nan)), "not finite"),
+        (lambda file: file.rename(file.with_suffix("")).with_suffix(".png").mkdir(), "no predicted masks"),
+        (lambda file: Image.fromarray(noise((30, 40))).save(file.with_suffix(".bmp")), "both stand for a"),
+        (lambda file: file.rename(file.with_name("A.png")), "upper and lower case count as different"),
+        (lambda file: file.unlink(), "no predicted masks"),
+    ],
+    ids=["cut", "empty", "colour", "transparent", "size", "nan", "folder", "twice", "case", "no file"],
+)
+def test_a_bad_prediction_is_named_and_nothing_written(mask_arguments, tmp_path, wrong, words):
+    wrong(tmp_path / "ours" / "a.png")
+    message = says(mask_arguments, tmp_path)
+    assert words in message
+    assert str(tmp_path / "ours") in message
+
+
+def test_a_bad_mask_is_named_under_both_protocols(mask_arguments, tmp_path):
+    Image.fromarray(noise((30, 40, 3))).save(tmp_path / "theirs" / "a.png")
+    for protocol in ("standard", "diffdis"):
+        assert f"{tmp_path / 'theirs' / 'a.png'}: a colour picture" in says(mask_arguments, tmp_path, protocol=protocol)
+
+
+def test_16_bits_and_another_kind_of_file_change_nothing(mask_arguments, tmp_path):
+    outputs = [tmp_path / "8.json", tmp_path / "16.json"]
+    prediction = tmp_path / "ours" / "a.png"
+    for output in outputs:
+        result = CliRunner().invoke(app, [*mask_arguments, "--protocol", "standard", "--output", str(output)])
+        assert result.exit_code == 0
+        if prediction.exists():
+            levels = np.asarray(Image.open(prediction))
+            Image.fromarray(levels * np.uint16(257)).save(prediction.with_suffix(".tif"))
+            prediction.unlink()
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+@pytest.mark.parametrize("protocol", ["standard", "diffdis"])
+def test_blank_truth_has_scores_and_what_is_undefined_is_a_dash(mask_arguments, tmp_path, protocol):
+    for folder in ("ours", "theirs"):
+        Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / folder / "a.png")
+    output = tmp_path / "scores.json"
+    result = CliRunner().invoke(app, [*mask_arguments, "--protocol", protocol, "--output", str(output)])
+    assert result.exit_code == 0
+    scores = json.loads(output.read_text())["dataset"]
+    assert scores["biou"] is None
+    assert (scores["mae"], scores["hce"], scores["s_measure"]) == (0, 0, 1)
+    assert any(line.split()[-2:] == ["-", "│"] for line in result.stdout.splitlines() if "biou" in line)
+
+
+def test_what_cannot_be_written_is_found_before_the_work(mask_arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgebench.stages.evaluate_masks.evaluate_folders", lambda *_: pytest.fail("worked in vain"))
+    (tmp_path / "file").touch()
+    for option, place, words in (
+        ("--output", tmp_path, "is a folder or a device, not a file"),
+        ("--output", tmp_path / "file" / "scores.json", "could not be written"),
+        ("--counts", tmp_path, "is a folder or a device, not a file"),
+    ):
+        assert words in says(mask_arguments, tmp_path, option, str(place))
+
+
+def test_skeletons_need_a_folder(mask_arguments, tmp_path):
+    (tmp_path / "file").touch()
+    assert "file" in says(mask_arguments, tmp_path, "--skeletons", str(tmp_path / "file"))
+
+
+def test_no_process_is_too_few(mask_arguments, tmp_path):
+    assert "at least 1 is needed, not 0" in says(mask_arguments, tmp_path, "--jobs", "0")
+
+
+def test_masks_scored_against_themselves_are_remarked(mask_arguments, tmp_path):
+    same = [*mask_arguments[:-1], f"{tmp_path / 'ours'}/../ours"]
+    result = CliRunner().invoke(app, [*same, "--protocol", "standard", "--output", str(tmp_path / "scores.json")])
+    assert result.exit_code == 0
+    assert "scored against themselves" in result.stderr
+    result = CliRunner().invoke(
+        app, [*mask_arguments, "--protocol", "standard", "--output", str(tmp_path / "scores.json")]
+    )
+    assert "themselves" not in result.stderr

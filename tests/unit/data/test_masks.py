@@ -52,6 +52,7 @@ def test_bad_masks_are_named(tmp_path):
     Image.fromarray(LEVELS).save(tmp_path / "really_a_png.jpg", format="PNG")
     Image.fromarray(LEVELS.astype(np.float32)).save(tmp_path / "float.tif")
     np.save(tmp_path / "above.npy", np.array([[0.0, 7.5]]))
+    np.save(tmp_path / "hole.npy", np.array([[0.0, np.nan]]))
     np.save(tmp_path / "ones.npy", np.array([[0, 1]]))
     np.save(tmp_path / "cube.npy", np.zeros((2, 2, 2)))
     (tmp_path / "empty.png").write_bytes(b"")
@@ -62,6 +63,7 @@ def test_bad_masks_are_named(tmp_path):
         "really_a_png.jpg": "not a readable JPEG",
         "float.tif": "8 or 16 bits",
         "above.npy": "7.5",
+        "hole.npy": "not finite",
         "ones.npy": "integers 0 and 1",
         "cube.npy": r"\(H, W\)",
         "empty.png": "not a readable PNG",
@@ -127,12 +129,21 @@ def test_folders_that_cannot_be_used(tmp_path):
         (tmp_path / "empty", good, "no predicted masks"),
         (good, tmp_path / "empty", "no masks"),
         (tmp_path / "missing", good, "no such folder"),
+        (good / "a.png", good, "is a file. Name the folder of predicted masks"),
+        (good, good / "a.png", "is a file. Name the folder of masks"),
         (good, tmp_path / "nested", "Did you mean .*gt"),
         (twice, good, "both stand for a"),
         (good, other, "no prediction for 1 image"),
     ):
         with pytest.raises(DataError, match=says):
             pair_masks(ours, theirs, skip_missing=True)
+
+
+def test_names_that_differ_in_case_are_pointed_out_and_suffixes_may_differ(tmp_path):
+    ours, theirs = touch(tmp_path / "ours", "Bird.png", "cat.PNG"), touch(tmp_path / "theirs", "bird.png", "cat.tif")
+    with pytest.raises(DataError, match=r"upper and lower case count as different, as in Bird and bird\."):
+        pair_masks(ours, theirs)
+    assert [pair.id for pair in pair_masks(ours, theirs, skip_missing=True).pairs] == ["cat"]
 
 
 def test_a_skeleton_is_drawn_once(tmp_path):

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from edgebench.errors import DataError
 from edgebench.methods.diffdis.network import DiffdisNetwork
-from edgebench.methods.diffdis.official import from_official, our_name
+from edgebench.methods.diffdis.official import our_name
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.diffdis.pretrained import (
     WEIGHTS,
     backbone_config,
     empty_text,
     from_backbone,
-    load_released,
     load_vae,
 )
+from tests.unit.methods.stable_diffusion import save_model
 
 torch.set_num_threads(1)
 
@@ -34,48 +31,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model in the layout of SD-Turbo's folder."""
-    folder = tmp_path_factory.mktemp("turbo")
-    torch.manual_seed(0)
-    unet: Any = UNet2DConditionModel(
-        block_out_channels=(8, 16, 16, 16),
-        layers_per_block=1,
-        attention_head_dim=(1, 2, 4, 4),
-        cross_attention_dim=12,
-        norm_num_groups=4,
-        use_linear_projection=True,
-    )
-    unet.save_pretrained(folder / "unet")
-    vae: Any = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
-    vae.save_pretrained(folder / "vae")
-    text = CLIPTextConfig(
-        vocab_size=20, hidden_size=12, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
-    )
-    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
-    (folder / "scheduler").mkdir()
-    # The spacing of SD 2.1's own file, which would make the only step 1.
-    config = {"prediction_type": "epsilon", "timestep_spacing": "leading", "clip_sample": True}
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
-    return folder
-
-
-def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under the authors' names."""
-    rules = (
-        (r"^injectors\.(\d)\.stem", r"rgb_conv.\1.0"),
-        (r"^injectors\.(\d)\.norm", r"rgb_conv.\1.1"),
-        (r"^injectors\.(\d)\.scale", r"rgb_proj.\1"),
-        (r"^injectors\.(\d)\.shift", r"rgb_proj1.\1"),
-        (r"norm_between", "norm2_"),
-        (r"attention_between", "attn3"),
-        (r"^unet\.", ""),
-    )
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    renamed.pop("text")
-    return renamed
+    return save_model(tmp_path_factory.mktemp("turbo"))
 
 
 def test_starts_from_the_backbone(turbo: Path) -> None:
@@ -116,28 +72,15 @@ def test_prediction_type_is_the_models(turbo: Path, tmp_path: Path) -> None:
     assert backbone_config(tmp_path / "v", NetworkConfig()).prediction == "v_prediction"
 
 
-def test_released_weights(turbo: Path, tmp_path: Path) -> None:
-    shutil.copytree(turbo, tmp_path / "released")
-    path = tmp_path / "released" / "unet" / WEIGHTS
-    trained = from_backbone(turbo, NetworkConfig())
-    with torch.no_grad():
-        for injector in trained.injectors:
-            injector.scale.weight.normal_()  # type: ignore[union-attr, operator]
-    tensors = official(trained.state_dict())
-    assert from_official(tensors).keys() == trained.state_dict().keys() - {"text"}
-    save_file(tensors, path)
-    loaded = load_released(path, turbo, trained.config)
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
-
-    save_file({name: tensor for name, tensor in tensors.items() if "attn3" not in name}, path)
-    with pytest.raises(DataError, match=r"diffusion_pytorch_model.*attention_between.* is missing"):
-        load_released(path, turbo, trained.config)
+def test_foreign_and_damaged_weights(turbo: Path, tmp_path: Path) -> None:
+    shutil.copytree(turbo, tmp_path / "other")
+    path = tmp_path / "other" / "unet" / WEIGHTS
     save_file({"unknown": torch.zeros(1)}, path)
     with pytest.raises(DataError, match="holds 'unknown'"):
-        load_released(path, turbo, trained.config)
+        from_backbone(tmp_path / "other", NetworkConfig())
     path.write_bytes(b"")
     with pytest.raises(DataError, match="no readable weights"):
-        from_backbone(tmp_path / "released", NetworkConfig())
+        from_backbone(tmp_path / "other", NetworkConfig())
 
 
 def test_what_is_missing_is_told(turbo: Path, tmp_path: Path) -> None:

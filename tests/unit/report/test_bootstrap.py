@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from edgebench.report.bootstrap import Counts, draw_weights, interval, resample_edges
+from edgebench.metrics.masks import DIFFDIS, METRICS, STANDARD, MaskProtocol, score_mask, set_scores
+from edgebench.report.bootstrap import Counts, draw_weights, interval, resample_edges, resample_masks
 
 Arrays = dict[str, np.ndarray]
 ORDER = ("cntR", "sumR", "cntP", "sumP")
@@ -92,3 +94,53 @@ def test_speed_of_a_whole_test_set() -> None:
     start = time.process_time()
     resample_edges(thresholds(99), counts, weights)
     assert time.process_time() - start < 2
+
+
+def scored_masks(n: int, protocol: MaskProtocol) -> tuple[list[dict[str, float | None]], np.ndarray]:
+    """Scores and histograms of n small masks, of which every third is blank."""
+    generator = np.random.default_rng(n)
+    per_image, histograms = [], []
+    for index in range(n):
+        truth = np.zeros((12, 16)) if index % 3 == 2 else (generator.random((12, 16)) > 0.6).astype(float)
+        soft = np.clip(0.6 * truth + 0.4 * generator.random((12, 16)), 0, 1)
+        scores = score_mask(np.floor(255 * soft) / 255 if index != 2 else truth, truth, protocol)
+        per_image.append(scores.values)
+        histograms.append(scores.histogram)
+    return per_image, np.stack(histograms)
+
+
+@pytest.mark.parametrize("protocol", [STANDARD, DIFFDIS], ids=lambda each: each.name)
+def test_mask_scores_of_every_resample_are_those_of_its_images(protocol: MaskProtocol) -> None:
+    pytest.importorskip("cv2")
+    per_image, histograms = scored_masks(7, protocol)
+    assert any(value is None for each in per_image for value in each.values())
+    values = {name: np.array([each[name] for each in per_image], float) for name in METRICS}
+    weights = draw_weights([str(k) for k in range(7)], resamples=40)
+    found = resample_masks(values, histograms, protocol, weights)
+    assert tuple(sorted(found)) == tuple(sorted(METRICS))
+    for b, weight in enumerate(weights):
+        drawn = np.repeat(np.arange(7), weight.astype(int))
+        expected = set_scores([per_image[k] for k in drawn], histograms[drawn], protocol)
+        for name, value in expected.items():
+            assert found[name][b] == pytest.approx(value, abs=1e-12), name
+
+
+def test_a_resample_that_defines_no_score_is_passed_over() -> None:
+    values = {"biou": np.array([np.nan, 0.25])}
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    found = resample_masks(values, np.ones((2, 2, 256), int), STANDARD, weights)["biou"]
+    assert np.isnan(found[0])
+    assert interval(found) == (0.25, 0.25)
+
+
+def test_speed_and_memory_of_two_thousand_masks() -> None:
+    histograms = np.random.default_rng(0).integers(0, 4000, (2000, 2, 256), dtype=np.int32)
+    values = {name: np.random.default_rng(1).random(2000) for name in METRICS}
+    weights = draw_weights([str(k) for k in range(2000)])
+    tracemalloc.start()
+    start = time.process_time()
+    resample_masks(values, histograms, DIFFDIS, weights)
+    spent, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert spent < 5
+    assert peak < 200e6

@@ -37,7 +37,10 @@ class Codec(Protocol):
 
 
 class VaeCodec(nn.Module):
-    """The frozen autoencoder of Stable Diffusion; the mean of its posterior is taken, without sampling."""
+    """The frozen autoencoder of Stable Diffusion; the mean of its posterior is taken, without sampling.
+
+    Pictures go through it one by one: at 1024 pixels one fills a GPU, and several would only take more memory.
+    """
 
     def __init__(self, vae: AutoencoderKL, precision: Literal["fp32", "bf16"] = "fp32", tiled: bool = False) -> None:
         """Take over `vae`, whose last convolution is averaged over the colours: masks and edges are grey.
@@ -45,7 +48,7 @@ class VaeCodec(nn.Module):
         Args:
             vae: Autoencoder.
             precision: Of its convolutions.
-            tiled: Decode item by item and in overlapping tiles: less memory, and results that differ slightly.
+            tiled: Encode and decode large pictures in overlapping tiles: less memory, and results that differ slightly.
         """
         super().__init__()
         kept: Any = vae
@@ -59,8 +62,8 @@ class VaeCodec(nn.Module):
         grey.weight.data = colours.weight.data.mean(0, keepdim=True)
         grey.bias.data = colours.bias.data.mean(0, keepdim=True)  # type: ignore[union-attr]
         self.vae.decoder.conv_out = grey.requires_grad_(False)
+        self.vae.enable_slicing()
         if tiled:
-            self.vae.enable_slicing()
             self.vae.enable_tiling()
 
     def encode(self, pictures: Tensor) -> Tensor:

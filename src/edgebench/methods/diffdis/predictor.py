@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgebench.errors import ConfigError, EdgebenchError
 from edgebench.methods.diffdis.augment import resized, stretch
 from edgebench.methods.diffdis.codec import Codec
+from edgebench.methods.diffdis.constants import TimeConstants, fix_constants
 from edgebench.methods.diffdis.diffusion import Sampler, denoise
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.objective import shrunk
@@ -44,6 +44,7 @@ class PredictSettings:
             which the authors' code always does and the paper does not mention.
         steps: Steps from noise to latent.
         sampler: How several steps are taken; `ddpm`, as released, draws fresh noise between them.
+        noise: Which draw of the noise: another number starts the same weights from other noise.
         edges: Decode the edge too; without it the mask is the same and cheaper by nearly a third.
 
     Raises:
@@ -55,6 +56,7 @@ class PredictSettings:
     tta: Tta = "none"
     steps: int = 1
     sampler: Sampler = "ddpm"
+    noise: int = 0
     edges: bool = False
 
     def __post_init__(self) -> None:
@@ -82,9 +84,9 @@ class Prediction:
     edge: NDArray[np.float32] | None
 
 
-def noise_generator(name: str, seed: int, scale: float, flip: bool) -> torch.Generator:
-    """A generator on the CPU that depends on the picture's name, the seed and the run alone."""
-    digest = hashlib.sha256(f"{seed}/{name}/{scale:g}/{int(flip)}".encode()).digest()
+def noise_generator(name: str, seed: int, draw: int, scale: float, flip: bool) -> torch.Generator:
+    """A generator on the CPU that depends on the picture's name, the seed, the draw and the run alone."""
+    digest = hashlib.sha256(f"{seed}/{draw}/{name}/{scale:g}/{int(flip)}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
@@ -126,16 +128,18 @@ class Predictor:
         self._multiple = codec.factor * network.divisor
         if settings.size < 1 or settings.size % self._multiple:
             raise ConfigError(f"DiffDIS prediction: size {settings.size} must be a multiple of {self._multiple} here.")
+        self.device = torch.device(device)
         self.network = network.to(device).eval()
-        _fold_norms(self.network)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fix_constants(self.network)
+        if self.device.type == "cuda":
+            # Channels last suits GPUs; on CPUs it is slower, and normalises less exactly.
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.codec = codec.to(device)
         self.settings = settings
-        self.device = torch.device(device)
         self.precision = precision
         self.batch_size = batch_size
         self.seed = seed
-        self._embeddings: dict[int, Tensor] = {}
+        self._constants = TimeConstants(self.network)
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[Prediction]:
@@ -150,7 +154,7 @@ class Predictor:
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
-            groups.setdefault(self._size(*image.shape[:2]), []).append(index)
+            groups.setdefault(self.working_size(*image.shape[:2]), []).append(index)
         result: dict[int, Prediction] = {}
         for size, members in groups.items():
             for start in range(0, len(members), self.batch_size):
@@ -167,8 +171,8 @@ class Predictor:
                     result[index] = Prediction(mask, edge[0] if edge else None)
         return [result[index] for index in range(len(images))]
 
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width at which a picture is worked on."""
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which a picture of `height` x `width` goes through the network (without augmentation)."""
         if self.settings.resize == "square":
             return self.settings.size, self.settings.size
         scale = self.settings.size / max(height, width)
@@ -185,7 +189,9 @@ class Predictor:
             size = self._rounded(scale * height), self._rounded(scale * width)
             scaled = _interpolated(pictures, size)
             turned = torch.cat([scaled.flip(-1) if flip else scaled for flip in flips])
-            generators = [noise_generator(name, self.seed, scale, flip) for flip in flips for name in names]
+            generators = [
+                noise_generator(name, self.seed, self.settings.noise, scale, flip) for flip in flips for name in names
+            ]
             found = _interpolated(self._maps(turned, generators), (height, width))
             for flip, each in zip(flips, found.chunk(len(flips)), strict=True):
                 maps.append(each.flip(-1) if flip else each)
@@ -212,19 +218,9 @@ class Predictor:
         return torch.cat(maps.chunk(len(streams)), dim=1)
 
     def _output(self, image: Tensor, noisy: Tensor, time: int, smaller: list[Tensor]) -> Tensor:
-        if time not in self._embeddings:
-            self._embeddings[time] = self.network.embed(time)
+        embedding = self._constants.at(time)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network(image, noisy, time, smaller, self._embeddings[time])
-
-
-def _fold_norms(network: DiffdisNetwork) -> None:
-    """Make each injector's BatchNorm, constant after training, a part of its convolution."""
-    injector: Any
-    for injector in network.injectors:
-        if isinstance(injector.norm, nn.BatchNorm2d):
-            injector.stem = fuse_conv_bn_eval(injector.stem, injector.norm)
-            injector.norm = nn.Identity()
+            return self.network(image, noisy, time, smaller, embedding)
 
 
 def _picture(image: NDArray[np.uint8], height: int, width: int) -> Tensor:
@@ -239,4 +235,8 @@ def _interpolated(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _enlarged(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    return np.array(resized(Image.fromarray(values), height, width))
+    """A map at the picture's size: resized in 8 bits, cut off before, as in the authors' released code."""
+    if values.shape == (height, width):
+        return values
+    levels = Image.fromarray(np.floor(255 * values).astype(np.uint8))
+    return np.array(resized(levels, height, width), np.float32) / np.float32(255)

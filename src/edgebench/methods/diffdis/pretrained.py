@@ -1,4 +1,4 @@
-"""Pre-trained parts of Stable Diffusion, and the authors' released network, from folders in diffusers' layout."""
+"""Pre-trained parts of Stable Diffusion, from folders in diffusers' layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgebench.files import read_json
 from edgebench.methods.diffdis.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
-from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
+from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.weight_files import load_strictly
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -75,7 +75,7 @@ def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
     folder = Path(folder)
     network = DiffdisNetwork(backbone_config(folder, config))
     path = folder / "unet" / WEIGHTS
-    stock = _renamed(_tensors(path), path)
+    stock = our_names(_tensors(path), path)
     if "unet.conv_in.weight" in stock:
         stock["unet.conv_in.weight"] = widened(stock["unet.conv_in.weight"])
     added = {name: t for name, t in network.state_dict().items() if any(each in name for each in _EXTRA)}
@@ -83,22 +83,6 @@ def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
     network.start_interaction()
     network.text.copy_(empty_text(folder))
     return network
-
-
-def load_released(weights: str | Path, folder: str | Path, config: NetworkConfig = PRESETS["full"]) -> DiffdisNetwork:
-    """A network that the authors' code has trained, in evaluation mode.
-
-    Args:
-        weights: The authors' U-Net, a safetensors file.
-        folder: With the `text_encoder` of SD-Turbo; the authors' own folder and SD-Turbo's have it.
-        config: By default that of the published network.
-
-    Raises:
-        DataError: a file is missing, damaged or of another model.
-    """
-    network, path = DiffdisNetwork(config), Path(weights)
-    load_strictly(network, {**_renamed(_tensors(path), path), "text": empty_text(folder)}, path)
-    return network.eval()
 
 
 def widened(kernel: Tensor) -> Tensor:
@@ -128,6 +112,18 @@ def load_vae(folder: str | Path, precision: Literal["fp32", "bf16"] = "fp32", ti
     return VaeCodec(_part(Path(folder) / "vae", AutoencoderKL.from_pretrained), precision, tiled)
 
 
+def our_names(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """The tensors of the U-Net file `path` under our names.
+
+    Raises:
+        DataError: a tensor is no part of this network.
+    """
+    try:
+        return from_official(state)
+    except KeyError as error:
+        raise DataError(f"{path}: holds {error}, which is no part of this network. Give another folder.") from error
+
+
 def _part(folder: Path, load: Callable[..., Part]) -> Part:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Fetch the pre-trained model, or give its folder.")
@@ -144,13 +140,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         }
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: no readable weights ({error}). Fetch the pre-trained model again.") from error
-
-
-def _renamed(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    try:
-        return from_official(state)
-    except KeyError as error:
-        raise DataError(f"{path}: holds {error}, which is no part of this network. Give another folder.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

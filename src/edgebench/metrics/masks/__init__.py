@@ -9,10 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary
-    from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
+    from edgebench.metrics.masks.boundary import boundary_iou, inner_boundary, plain_iou
+    from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve, image_curves
     from edgebench.metrics.masks.effort import correction_effort, mask_skeleton, opencv
-    from edgebench.metrics.masks.protocols import DIFFDIS, STANDARD, MaskProtocol, Prepared, foreground, prepare
+    from edgebench.metrics.masks.protocols import (
+        DIFFDIS,
+        PROTOCOLS,
+        STANDARD,
+        MaskProtocol,
+        Prepared,
+        foreground,
+        prepare,
+    )
     from edgebench.metrics.masks.scores import METRICS, MaskScores, score_mask, set_scores
     from edgebench.metrics.masks.structure import s_measure
     from edgebench.metrics.masks.tally import Tally, tally_mask
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIFFDIS",
     "METRICS",
+    "PROTOCOLS",
     "STANDARD",
     "MaskProtocol",
     "MaskScores",
@@ -33,10 +42,12 @@ __all__ = [
     "e_measure",
     "f_curve",
     "foreground",
+    "image_curves",
     "inner_boundary",
     "mask_skeleton",
     "nearest_foreground",
     "opencv",
+    "plain_iou",
     "prepare",
     "s_measure",
     "score_mask",
@@ -46,10 +57,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "boundary": ("boundary_iou", "inner_boundary"),
-    "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve"),
+    "boundary": ("boundary_iou", "inner_boundary", "plain_iou"),
+    "curves": ("adaptive_f", "e_curve", "e_measure", "f_curve", "image_curves"),
     "effort": ("correction_effort", "mask_skeleton", "opencv"),
-    "protocols": ("DIFFDIS", "STANDARD", "MaskProtocol", "Prepared", "foreground", "prepare"),
+    "protocols": ("DIFFDIS", "PROTOCOLS", "STANDARD", "MaskProtocol", "Prepared", "foreground", "prepare"),
     "scores": ("METRICS", "MaskScores", "score_mask", "set_scores"),
     "structure": ("s_measure",),
     "tally": ("Tally", "tally_mask"),

@@ -1,4 +1,4 @@
-"""Boundary IoU (Cheng et al., CVPR 2021): intersection over union of the bands along the outlines."""
+"""Intersection over union of masks, and of the bands along their outlines (Cheng et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def boundary_iou(prediction: NDArray[np.bool_], truth: NDArray[np.bool_], ratio:
     ours, theirs = inner_boundary(prediction, width), inner_boundary(truth, width)
     union = np.count_nonzero(ours | theirs)
     return float(np.count_nonzero(ours & theirs) / union) if union else None
+
+
+def plain_iou(prediction: NDArray[np.bool_], truth: NDArray[np.bool_], small: float = 0.0) -> float | None:
+    """Intersection over union of two masks.
+
+    Args:
+        prediction: bool (H, W).
+        truth: bool (H, W).
+        small: Added to intersection and union.
+
+    Returns:
+        In [0, 1]; None where both masks are blank and nothing is added.
+    """
+    shared, union = np.count_nonzero(prediction & truth) + small, np.count_nonzero(prediction | truth) + small
+    return float(shared / union) if union else None
 
 
 def inner_boundary(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -92,6 +92,24 @@ def e_measure(
     return total / (size - 1 + protocol.small_e)
 
 
+def image_curves(histograms: NDArray[np.integer], protocol: MaskProtocol) -> dict[str, NDArray[np.float64]]:
+    """The curves whose average over the images is the set's.
+
+    Args:
+        histograms: Integers (n, 2, 256), pixels of background and foreground by level.
+        protocol: With which conventions.
+
+    Returns:
+        `f`, float64 (n, L) with L the protocol's number of levels, and `e`, float64 (n, 256). NaN in the rows of
+        images that the set's curve leaves out.
+    """
+    histograms = np.asarray(histograms)
+    f = f_curve(histograms, protocol)
+    if not protocol.blank_counts:
+        f[~histograms[:, 1].any(axis=1)] = np.nan
+    return {"f": f, "e": e_curve(histograms, protocol)}
+
+
 def _at_or_above(histogram: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.cumsum(histogram[..., ::-1], axis=-1, dtype=np.int64)[..., ::-1]
 

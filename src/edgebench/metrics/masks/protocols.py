@@ -24,6 +24,7 @@ class MaskProtocol:
         small_e: Added to the denominators of E.
         small_s: Added to the denominators of S.
         small_weighted: Added to the denominators of weighted F.
+        small_iou: Added to intersection and union of the plain IoU, so that two blank masks have 1 (else None).
         sample_spread: Whether variances in S are divided by n - 1 (else by n).
         clip_s: Whether a negative S becomes 0.
         single_truth: Whether S takes mean and variance of the ground truth in single precision.
@@ -38,6 +39,7 @@ class MaskProtocol:
     small_e: float
     small_s: float
     small_weighted: float
+    small_iou: float
     sample_spread: bool
     clip_s: bool
     single_truth: bool
@@ -53,6 +55,7 @@ STANDARD = MaskProtocol(
     small_e=_SPACING,
     small_s=_SPACING,
     small_weighted=_SPACING,
+    small_iou=0.0,
     sample_spread=True,
     clip_s=True,
     single_truth=False,
@@ -69,6 +72,7 @@ DIFFDIS = MaskProtocol(
     small_e=1e-8,
     small_s=1e-8,
     small_weighted=1e-6,
+    small_iou=1e-5,
     sample_spread=False,
     clip_s=False,
     single_truth=True,
@@ -76,6 +80,9 @@ DIFFDIS = MaskProtocol(
     blank_counts=False,
 )
 """The conventions of the scorer released with DiffDIS (`test_score.py`)."""
+
+PROTOCOLS = {protocol.name: protocol for protocol in (STANDARD, DIFFDIS)}
+"""By name, which is the `rule` of a protocol's definition."""
 
 
 class Prepared(NamedTuple):
@@ -85,7 +92,7 @@ class Prepared(NamedTuple):
         values: The prediction, float64 (H, W) in [0, 1]: stretched, and cut where the protocol says so.
         truth: The foreground, bool (H, W).
         cut: The prediction as a mask for the correction effort, bool (H, W).
-        outlined: The prediction as a mask for the boundary IoU, bool (H, W).
+        outlined: The prediction as a mask for both IoU, bool (H, W).
     """
 
     values: NDArray[np.float64]
@@ -98,7 +105,7 @@ def prepare(prediction: ArrayLike, truth: ArrayLike, protocol: MaskProtocol) -> 
     """Stretch a prediction, and decide what is foreground.
 
     A prediction is stretched to [0, 1] unless it is constant. Foreground of the ground truth is what lies
-    above level 128 (`standard`), or above half of its brightest level (`diffdis`). The boundary IoU takes the
+    above level 128 (`standard`), or above half of its brightest level (`diffdis`). Both IoU take the
     prediction above level 127, unstretched (`standard`), or the mask that all metrics see (`diffdis`).
 
     Args:

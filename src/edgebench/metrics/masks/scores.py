@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgebench.metrics.masks.boundary import boundary_iou
-from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve
+from edgebench.metrics.masks.boundary import boundary_iou, plain_iou
+from edgebench.metrics.masks.curves import adaptive_f, e_curve, e_measure, f_curve, image_curves
 from edgebench.metrics.masks.effort import correction_effort, mask_skeleton
 from edgebench.metrics.masks.protocols import STANDARD, MaskProtocol, prepare
 from edgebench.metrics.masks.structure import s_measure
@@ -28,6 +28,7 @@ METRICS = (
     "mae",
     "hce",
     "biou",
+    "iou",
 )
 """Keys of the scores. Larger is better except for `mae` and `hce`."""
 
@@ -82,6 +83,7 @@ def score_mask(
         "mae": float((false + missed) / pixels),
         "hce": float(correction_effort(pair.cut, pair.truth, draw_skeleton(pair.truth))),
         "biou": boundary_iou(pair.outlined, pair.truth),
+        "iou": plain_iou(pair.outlined, pair.truth, protocol.small_iou),
     }
     return MaskScores(values, tally.histogram.astype(np.int32))
 
@@ -106,12 +108,9 @@ def set_scores(
     for name in METRICS:
         known = [each[name] for each in per_image if each[name] is not None]
         scores[name] = float(np.mean(np.array(known, np.float64))) if known else None
-    histograms = np.asarray(histograms)
-    for letter, curve in (("f", f_curve), ("e", e_curve)):
-        entering = histograms
-        if letter == "f" and not protocol.blank_counts:
-            entering = histograms[histograms[:, 1].any(axis=1)]
+    for letter, curves in image_curves(histograms, protocol).items():
+        entering = curves[~np.isnan(curves[:, 0])]
         if len(entering):
-            mean = curve(entering, protocol).mean(axis=0)
+            mean = entering.mean(axis=0)
             scores[f"max_{letter}"], scores[f"mean_{letter}"] = float(mean.max()), float(mean.mean())
     return scores

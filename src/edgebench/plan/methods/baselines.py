@@ -1,4 +1,4 @@
-"""Settings of what MEMO is compared with: classical detectors and maps that somebody else computed."""
+"""Settings of what the methods are compared with: classical rules, and maps that somebody else computed."""
 
 from __future__ import annotations
 
@@ -43,11 +43,24 @@ class CannyPredict(Predict):
         return ["tuned"] if self.tune_on else [f"sigma{self.sigma:g}"]
 
 
+class OtsuPredict(Predict):
+    """Masks by a threshold on the grey values; the side of it that is rarer along the border is the foreground."""
+
+    method: Literal["otsu"]
+
+
+class ForegroundPredict(Predict):
+    """Masks that call every pixel foreground: what any useful mask must beat."""
+
+    method: Literal["foreground"]
+
+
 class BroughtPredict(Predict):
-    """Edge maps of another method, brought as a folder with one file per image.
+    """Edge maps or masks of another method, brought as a folder with one file per image, of the image's own size.
 
     Attributes:
-        folder: Where they lie. Names and sizes of the files are part of the run's identity.
+        folder: Where they lie, those of several splits together if their names differ. Names and digests of the files
+            are part of the run's identity.
         name: What the method is called.
     """
 
@@ -62,5 +75,7 @@ class BroughtPredict(Predict):
 SETTINGS: dict[tuple[str, str], type[Settings]] = {
     ("predict", "sobel"): SobelPredict,
     ("predict", "canny"): CannyPredict,
+    ("predict", "otsu"): OtsuPredict,
+    ("predict", "foreground"): ForegroundPredict,
     ("predict", "brought"): BroughtPredict,
 }

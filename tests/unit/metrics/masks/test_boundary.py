@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgebench.metrics.masks import boundary_iou, inner_boundary
+from edgebench.metrics.masks import boundary_iou, inner_boundary, plain_iou
 from tests.unit.metrics.masks import plain
 
 
@@ -38,8 +38,18 @@ def test_a_shift_costs_more_than_in_plain_iou():
     truth = np.zeros((200, 200), bool)
     truth[50:150, 50:150] = True
     moved = np.roll(truth, 3, axis=1)
-    iou = (truth & moved).sum() / (truth | moved).sum()
+    iou = plain_iou(moved, truth)
+    assert iou is not None
+    assert iou == pytest.approx(97 / 103)
     score = boundary_iou(moved, truth)
     assert score is not None
     assert score < iou - 0.2
     assert score == pytest.approx(boundary_iou(truth, moved))
+
+
+def test_plain_iou_of_blank_masks_is_what_the_protocol_adds():
+    blank, dot = np.zeros((4, 4), bool), np.eye(4, dtype=bool)
+    assert plain_iou(blank, blank) is None
+    assert plain_iou(blank, blank, small=1e-5) == 1
+    assert plain_iou(blank, dot) == 0
+    assert plain_iou(dot, dot, small=1e-5) == 1

@@ -153,17 +153,18 @@ def test_degenerate_pairs_have_finite_scores(protocol, level, kind):
     undefined = {name for name, value in values.items() if value is None}
     assert all(np.isfinite(value) for value in values.values() if value is not None)
     if kind == "empty" and protocol is DIFFDIS:
-        assert undefined - {"biou"} == {"max_f", "mean_f"}
+        assert undefined - {"biou"} == {"max_f", "mean_f"}  # two blank masks have IoU 1
     else:
-        assert undefined <= {"biou"}
+        assert undefined <= {"biou", "iou"}
     assert ("biou" in undefined) == (kind == "empty" and level < 128)
+    assert ("iou" in undefined) == (kind == "empty" and level < 128 and protocol is STANDARD)
 
 
 def test_perfect_and_inverted():
     pytest.importorskip("cv2")
     _, truth = pair(0)
     perfect = score_mask(truth, truth).values
-    for name in ("max_f", "adaptive_f", "weighted_f", "s_measure", "biou"):
+    for name in ("max_f", "adaptive_f", "weighted_f", "s_measure", "biou", "iou"):
         assert perfect[name] == pytest.approx(1)
     assert perfect["max_e"] == pytest.approx(truth.size / (truth.size - 1))
     assert perfect["mae"] == perfect["hce"] == 0

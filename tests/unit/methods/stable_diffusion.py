@@ -1,0 +1,44 @@
+"""A model in the layout of Stable Diffusion's folders, a few thousand weights of each part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+WIDTHS = (8, 16, 16, 16)
+TEXT = 12
+
+
+def save_model(folder: Path, prediction: str = "epsilon") -> Path:
+    """Write a random model into `folder`, whose autoencoder halves the sides of a picture once."""
+    torch.manual_seed(0)
+    unet: Any = UNet2DConditionModel(
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        attention_head_dim=(1, 2, 4, 4),
+        cross_attention_dim=TEXT,
+        norm_num_groups=4,
+        use_linear_projection=True,
+    )
+    unet.save_pretrained(folder / "unet")
+    vae: Any = AutoencoderKL(
+        block_out_channels=(4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    )
+    vae.save_pretrained(folder / "vae")
+    text = CLIPTextConfig(
+        vocab_size=20, hidden_size=TEXT, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    (folder / "scheduler").mkdir()
+    # The spacing of SD 2.1's own file, which would make the only step 1.
+    config = {"prediction_type": prediction, "timestep_spacing": "leading", "clip_sample": True}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    return folder
