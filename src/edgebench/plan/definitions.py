@@ -230,26 +230,29 @@ class Scale(Strict):
     """How large everything is: `config/scales/NAME.yaml`.
 
     Attributes:
-        stand_ins: Data sets used instead of others, with another split where theirs differ.
+        stand_ins: Data sets used instead of others, with another split where theirs differ; one for all splits of the
+            other, or one for each.
         without_checkpoints: Released checkpoints that runs do without: settings that name them become null.
         every: Settings for every run that has them.
         recipes: Settings by recipe and role; those of an extended recipe apply too.
         tables: What the targets that ask for all tables make; null for every experiment. The others are made
             when they are asked for by name.
-        notes: Sentences that every reader of a table of this scale should know.
+        notes: Sentences that every reader of a table of this scale should know, by paper.
     """
 
     title: str
     tables: list[str] | None = None
-    stand_ins: dict[str, StandIn | str] = {}
+    stand_ins: dict[str, str | StandIn | dict[str, StandIn]] = {}
     without_checkpoints: list[Name] = []
     every: dict[str, Any] = {}
     recipes: dict[str, dict[str, dict[str, Any]]] = {}
-    notes: list[str] = []
+    notes: dict[Name, list[str]] = {}
 
     def stand_in(self, dataset: str, split: str) -> tuple[str, str]:
         """Data set and split that are really used for `dataset` and `split`."""
         other = self.stand_ins.get(dataset)
+        if isinstance(other, dict):
+            other = other.get(split)
         if other is None:
             return dataset, split
         if isinstance(other, str):
@@ -274,7 +277,8 @@ class Row(Strict):
         label: How people read it.
         recipe: Chain of runs, when it is not the experiment's.
         set: Settings by dotted key, such as `predict.sigma`.
-        published: Which printed row stands beside it (`method`, `variant`).
+        published: Which printed row stands beside it (`method`, `variant`, `dataset`; a section brings its own data
+            set).
     """
 
     key: str
@@ -282,6 +286,44 @@ class Row(Strict):
     recipe: Name | None = None
     set: dict[str, Any] = {}
     published: dict[str, str] = {}
+
+
+class Group(Strict):
+    """A section of a table: every row once, on other data or with other noise.
+
+    Attributes:
+        key: Goes before the rows' keys: `vd/diffdis`.
+        title: Heading of the section.
+        printed: Data set of the printed numbers beside it, as `config/published` names it; null for none.
+        set: Settings by dotted key, for every row.
+        mean_of: Sections whose mean is shown, instead of runs of its own.
+        spread_of: Sections whose standard deviation is shown, instead of runs of its own.
+    """
+
+    key: Name
+    title: str
+    printed: str | None = None
+    set: dict[str, Any] = {}
+    mean_of: list[Name] = []
+    spread_of: list[Name] = []
+
+    @property
+    def members(self) -> list[str]:
+        """Sections that this one is computed from; none where it has runs."""
+        return self.mean_of or self.spread_of
+
+    @property
+    def combines(self) -> Literal["", "mean", "spread"]:
+        """What is computed of the members; empty without."""
+        return "mean" if self.mean_of else "spread" if self.spread_of else ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Group:
+        if sum(map(bool, (self.set, self.mean_of, self.spread_of))) > 1:
+            raise ValueError("say one of 'set', 'mean_of' and 'spread_of'")
+        if len(self.members) == 1:
+            raise ValueError("'mean_of' and 'spread_of' need two sections or more")
+        return self
 
 
 class Experiment(Strict):
@@ -295,6 +337,7 @@ class Experiment(Strict):
         without: Combinations left out.
         rows: Rows besides the matrix.
         row: Template of the matrix rows' labels.
+        groups: Sections, each with every row; row keys are then `group/row`.
         columns: What is shown, in this order.
         protocol: Protocols by which every row is scored.
         published: Printed row by the key of a matrix row.
@@ -314,6 +357,7 @@ class Experiment(Strict):
     without: list[dict[str, Any]] = []
     rows: list[Row] = []
     row: str = ""
+    groups: list[Group] = []
     columns: list[str]
     published: dict[str, dict[str, str]] = {}
     printed_only: bool = False
@@ -321,6 +365,19 @@ class Experiment(Strict):
     figures: list[str] = []
     notes: list[str] = []
     seeds: list[int] | None = None
+
+    @field_validator("groups")
+    @classmethod
+    def _members_have_runs(cls, groups: list[Group]) -> list[Group]:
+        keys = [group.key for group in groups]
+        for twice in {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"the key '{twice}' appears twice")
+        measured = [group.key for group in groups if not group.members]
+        for group in groups:
+            for member in group.members:
+                if member not in measured:
+                    raise ValueError(f"'{group.key}' is made of '{member}', which is not a group with runs")
+        return groups
 
 
 class Runtime(Strict):

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgebench.errors import ConfigError, nearest
 
 COLUMNS = ("paper", "table", "method", "variant", "dataset", "metric", "value", "source", "note")
+SEPARATOR = " | "  # between several remarks on one number
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Published:
         metric: Column of edgebench that measures the same (`seval_ods`, `ac`, ...).
         value: The number; None where the paper says it in words only.
         source: Paper and table it is printed in.
-        note: What a reader must know to use it, or empty.
+        note: What a reader must know to use it, or empty; several remarks are separated by ` | `.
     """
 
     method: str
@@ -32,6 +33,11 @@ class Published:
     value: float | None
     source: str
     note: str
+
+    @property
+    def remarks(self) -> list[str]:
+        """The single remarks of `note`."""
+        return [each.strip() for each in self.note.split(SEPARATOR) if each.strip()]
 
 
 def published_rows(path: str | Path, table: str) -> list[Published]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from edgebench.errors import ConfigError
 from edgebench.files import digest
@@ -18,13 +18,35 @@ REPORT_VERSION = 1
 FIGURES = {
     "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
     "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
-    "quality_against_time": "Bars are 95 % bootstrap intervals over images.",
+    "quality_against_time": (
+        "Bars are 95 % bootstrap intervals over images. A table in sections has one panel for each."
+    ),
     "quality_against_steps": (
         "A ring marks revealing until nothing is left, placed at the mean number of rounds that it took. "
         "Bars are 95 % bootstrap intervals over images."
     ),
     "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
     "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
+    "mask_grid": (
+        "Of a table in sections, the first. The images are evenly spaced in the split, not picked. Below or beside "
+        "each picture stands the detail that its frame shows: where the ground truth has most contour."
+    ),
+    "f_curves": (
+        "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "
+        "runs of its own, and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. "
+        "Where the protocol cuts masks at one half first, all thresholds but the lowest give one value."
+    ),
+    "e_curves": (
+        "E averaged over the images, at every threshold; one panel per section of the table that has runs of its own, "
+        "and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. Where the protocol "
+        "cuts masks at one half first, all thresholds but the lowest give one value."
+    ),
+    "determinism": (
+        "The same weights start from several draws of the noise. Boxes show, over images, the median and the quartiles "
+        "of the standard deviation over the draws, whiskers its 5th and 95th percentile: left that of the scores, "
+        "right that of a pixel's grey level (black 0, white 1), averaged over the image. Below, the image of median "
+        "spread."
+    ),
 }
 
 
@@ -56,21 +78,44 @@ class SeedRuns:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: reproduced by `runs`, or printed only."""
+    """One row: reproduced by `runs`, computed from other rows, or printed only.
+
+    Attributes:
+        footnotes: Remarks on printed numbers by column.
+        group: Key of the section that it stands in, or empty.
+        combines: What is computed of `members`, keys of other rows; empty for a row of its own.
+    """
 
     key: str
     label: str
     published: dict[str, float]
     runs: list[SeedRuns]
+    footnotes: dict[str, list[str]] = field(default_factory=dict)
+    group: str = ""
+    combines: Literal["", "mean", "spread"] = ""
+    members: list[str] = field(default_factory=list)
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Ids of the runs that its numbers come from."""
+        runs = [run for each in self.runs for run in (each.predict, *each.evaluations.values())]
+        return tuple(run.id for run in runs)
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether there are numbers beside the printed ones."""
+        return bool(self.runs or self.members)
 
     def spec(self) -> Map:
-        """As plain data."""
+        """As plain data; keys that say nothing are left out."""
+        optional = {name: getattr(self, name) for name in ("footnotes", "group", "combines", "members")}
         return {
             "key": self.key,
             "label": self.label,
             "published": self.published,
-            "published_only": not self.runs,
+            "published_only": not self.reproduced,
             "runs": [each.spec() for each in self.runs],
+            **{name: value for name, value in optional.items() if value},
         }
 
 
@@ -109,8 +154,11 @@ class Table:
         experiment = self.experiment
         paper, table = self.name.split("/", 1)
         runs = [run for each in self.predictions for run in [*each.upstream(), each]]
-        used = {run.stands_for: run.dataset["name"] for run in runs if run.stands_for and run.dataset}
-        stand_ins = {original: used[original] for original in self.scale.stand_ins if original in used}
+        used: dict[str, set[str]] = {}
+        for run in runs:
+            if run.stands_for and run.dataset:
+                used.setdefault(run.stands_for, set()).add(run.dataset["name"])
+        stand_ins = {each: " and ".join(sorted(used[each])) for each in self.scale.stand_ins if each in used}
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,
@@ -127,12 +175,14 @@ class Table:
             "claims": [] if self._mixed() else experiment.claims,
             "notes": [
                 *experiment.notes,
-                *self.scale.notes,
+                *self.scale.notes.get(paper, []),
                 *self._without_checkpoints(),
                 *self._released(),
                 *self._mixed(),
+                *self._alike(),
             ],
             "figures": list(experiment.figures),
+            **({"groups": {each.key: each.title for each in experiment.groups}} if experiment.groups else {}),
             "rows": [row.spec() for row in self.rows],
         }
 
@@ -176,6 +226,15 @@ class Table:
             f"{'; '.join(dict.fromkeys(labels))}."
             for name, labels in rows.items()
         ]
+
+    def _alike(self) -> list[str]:
+        """A sentence per set of rows that differ in name only, because the scale made them the same runs."""
+        labels: dict[tuple[str, ...], dict[str, None]] = {}
+        for row in self.rows:
+            if row.runs:
+                labels.setdefault(row.shows, {})[row.label] = None
+        alike = dict.fromkeys(tuple(same) for same in labels.values() if len(same) > 1)
+        return [f"These rows show the same runs at this scale: {'; '.join(same)}." for same in alike]
 
     def spec(self) -> Map:
         """What the report needs to know, as plain data."""

@@ -13,7 +13,8 @@ import yaml
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.claims import parse_claims
-from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Row, Scale
+from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Group, Protocol, Recipe, Row, Scale
+from edgebench.plan.groups import group_rows, printed_in, row_name, without_doubles
 from edgebench.plan.merging import leaves, merge, nested
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.published import Published, published_rows
@@ -144,6 +145,11 @@ class Workbench:
             if table not in experiments:
                 where = f"config/scales/{name}.yaml: tables"
                 raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
+        papers = {experiment.partition("/")[0] for experiment in experiments}
+        for paper in scale.notes:
+            if paper not in papers:
+                where = f"config/scales/{name}.yaml: notes"
+                raise ConfigError(f"{where}: no experiment shows a paper '{paper}'.{nearest(paper, papers)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
@@ -305,28 +311,52 @@ class Workbench:
         where = f"config/experiments/{name}.yaml"
         protocols = {each: self.protocol(each) for each in experiment.protocol}
         _check_shown(experiment, protocols, where)
-        printed = self._printed(experiment)
-        rows = [
-            TableRow(
-                key=row.key,
-                label=row.label,
-                published=_printed_values(printed, row.published, f"{where}: row '{row.key}'"),
-                runs=[
-                    self._seed_runs(experiment, row, where, scale_name, scale, protocols, seed)
-                    for seed in experiment.seeds or self.config.seeds
-                ],
-            )
-            for row in _all_rows(experiment, where)
-        ]
+        plain = _all_rows(experiment, where)
+        rows: list[TableRow] = []
+        for group in experiment.groups or (None,):
+            printed = self._printed(experiment)
+            if group:
+                printed = printed_in(printed, group, where)
+            made = [
+                self._table_row(experiment, row, group, printed, where, scale_name, scale, protocols)
+                for row in (group_rows(plain, group, where) if group else plain)
+            ]
+            rows += [*(_printed_only(printed, made, group) if experiment.printed_only else []), *made]
+        if experiment.groups:
+            experiment, rows = without_doubles(experiment, rows)
         try:
-            parse_claims(experiment.claims, [row.key for row in rows], experiment.columns)
+            parse_claims(experiment.claims, [row.key for row in rows if row.reproduced], experiment.columns)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-        if experiment.printed_only:
-            rows = _printed_only(printed, rows) + rows
-        changes = [_without_own(self.config.set, row) for row in _all_rows(experiment, where)]
+        changes = [_without_own(self.config.set, row) for row in plain]
         overrides = {key: value for key, value in self.config.set.items() if any(key in each for each in changes)}
         return Table(name, scale_name, scale, experiment, rows, overrides)
+
+    def _table_row(
+        self,
+        experiment: Experiment,
+        row: Row,
+        group: Group | None,
+        printed: list[Published],
+        where: str,
+        scale_name: str,
+        scale: Scale,
+        protocols: dict[str, Protocol],
+    ) -> TableRow:
+        beside = (
+            [] if group and not group.printed else _printed_row(printed, row.published, f"{where}: row '{row.key}'")
+        )
+        seeds = [] if group and group.members else experiment.seeds or self.config.seeds
+        return TableRow(
+            key=row.key,
+            label=row.label,
+            published=_values(beside),
+            runs=[self._seed_runs(experiment, row, where, scale_name, scale, protocols, seed) for seed in seeds],
+            footnotes=_footnotes(beside),
+            group=group.key if group else "",
+            combines=group.combines if group else "",
+            members=[f"{member}/{row_name(row.key)}" for member in group.members] if group else [],
+        )
 
     def _printed(self, experiment: Experiment) -> list[Published]:
         if experiment.shows.table is None:
@@ -747,28 +777,43 @@ def _check_shown(experiment: Experiment, protocols: dict[str, Protocol], where: 
             raise ConfigError(f"{where}: figures: unknown figure '{figure}'.{nearest(figure, FIGURES)}")
 
 
-def _printed_values(printed: list[Published], chosen: dict[str, str], where: str) -> dict[str, float]:
+def _printed_row(printed: list[Published], chosen: dict[str, str], where: str) -> list[Published]:
+    """The printed numbers of one row."""
     if not chosen:
-        return {}
+        return []
+    keys = ["method", "variant", "dataset"]
     for key in chosen:
-        if key not in ("method", "variant"):
-            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, ['method', 'variant'])}")
+        if key not in keys:
+            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, keys)}")
     rows = [row for row in printed if all(getattr(row, key) == value for key, value in chosen.items())]
     if not rows:
         known = sorted({f"{row.method} / {row.variant}" for row in printed})
         raise ConfigError(f"{where}: no printed row is {chosen}. Printed: {'; '.join(known)}.")
-    return {row.metric: row.value for row in rows if row.value is not None}
+    numbers = [row for row in rows if row.value is not None]
+    for metric in {row.metric for row in numbers}:
+        if len({row.value for row in numbers if row.metric == metric}) > 1:
+            raise ConfigError(f"{where}: {chosen} has several printed numbers for '{metric}'. Add a 'dataset'.")
+    return numbers
 
 
-def _printed_only(printed: list[Published], rows: list[TableRow]) -> list[TableRow]:
+def _values(printed: list[Published]) -> dict[str, float]:
+    return {row.metric: row.value for row in printed if row.value is not None}
+
+
+def _footnotes(printed: list[Published]) -> dict[str, list[str]]:
+    return {row.metric: row.remarks for row in printed if row.remarks}
+
+
+def _printed_only(printed: list[Published], rows: list[TableRow], group: Group | None = None) -> list[TableRow]:
     """Printed rows that no reproduced row stands beside, in printed order."""
     taken = [row.published for row in rows]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[Published]] = {}
     for line in printed:
         if line.value is not None:
-            found.setdefault(f"{line.method} {line.variant}".strip(), {})[line.metric] = line.value
+            found.setdefault(f"{line.method} {line.variant}".strip(), []).append(line)
+    prefix, of = (f"{group.key}/", group.key) if group else ("", "")
     return [
-        TableRow(key=f"printed: {name}", label=name, published=values, runs=[])
-        for name, values in found.items()
-        if values not in taken
+        TableRow(f"{prefix}printed: {name}", name, _values(lines), [], footnotes=_footnotes(lines), group=of)
+        for name, lines in found.items()
+        if _values(lines) not in taken
     ]

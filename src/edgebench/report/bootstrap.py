@@ -84,14 +84,14 @@ def resample_masks(
     Returns:
         Each metric, (B,), as `set_scores` gives it for the images drawn; NaN where none of them defines it.
     """
-    resampled = {name: _weighted_mean(column, weights) for name, column in values.items()}
+    resampled = {name: weighted_mean(column, weights) for name, column in values.items()}
     for letter, curves in image_curves(histograms, protocol).items():
-        mean = _weighted_mean(curves, weights)
+        mean = weighted_mean(curves, weights)
         resampled[f"max_{letter}"], resampled[f"mean_{letter}"] = mean.max(axis=1), mean.mean(axis=1)
     return resampled
 
 
-def _weighted_mean(values: Floats, weights: Floats) -> Floats:
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
     """Means (B, ...) over images (n, ...) drawn as `weights` (B, n) say; images of NaN are passed over."""
     known = ~np.isnan(values.reshape(len(values), -1)[:, 0])
     counted = weights[:, known].sum(axis=1)
@@ -168,8 +168,11 @@ class Bootstrap:
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.
 
-        None when the column has no per-image numbers (time), or the seeds were scored on different images.
+        None when the column has no per-image numbers (time), or the seeds were scored on different images. Members
+        that were scored on different images are resampled each by itself, those on the same ones together.
         """
+        if row.members:
+            return self._members(row, column)
         found = []
         for run in row.distinct_runs:
             evaluation = run.evaluation_of(column)
@@ -182,3 +185,20 @@ class Bootstrap:
         if not found or any(ids != found[0][0] for ids, _ in found):
             return None
         return found[0][0], np.mean([values for _, values in found], axis=0)
+
+    def _members(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
+        found = [self.row(member, column) for member in row.members]
+        resampled = [each for each in found if each is not None]
+        if len(resampled) < len(found):
+            return None
+        values = [each for _, each in resampled]
+        if row.combines == "spread":
+            if any(len(member.distinct_runs) > 1 for member in row.members):  # the mean of spreads, not this
+                return None
+            return resampled[0][0], np.std(values, axis=0, ddof=1)
+        # Different images of the same names would be drawn alike; moved against one another, the draws are independent.
+        sets = [member.images for member in row.members]
+        moved = [np.roll(each, sets.index(own)) for own, each in zip(sets, values, strict=True)]
+        of_sets = dict(zip(sets, (ids for ids, _ in resampled), strict=True))
+        ids = [f"{sets.index(own)}/{each}" for own, images in of_sets.items() for each in images]
+        return ids, np.mean(moved, axis=0)

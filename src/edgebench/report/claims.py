@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,9 +27,11 @@ class Checked:
         low: Lower end of the 95 % bootstrap interval of the difference over images; None without per-image
             numbers.
         high: Its upper end.
-        status: `undecided` when the interval includes the margin (0 without one) or a number is missing.
+        status: `undecided` when the interval includes the margin (0 without one), a number is missing, or both sides
+            are the same number of the same runs.
         n_images: Images behind the interval; None without one.
         paired: Whether both sides were scored on the same images.
+        same: Whether both sides are the same number of the same runs, as rows may become at a scale.
         published_left: What the paper prints for the left side.
         published_right: What it prints for the right side.
     """
@@ -44,6 +47,7 @@ class Checked:
     paired: bool
     published_left: float | None
     published_right: float | None
+    same: bool = False
 
 
 def check_claims(collected: Collected, bootstrap: Bootstrap) -> list[Checked]:
@@ -76,6 +80,7 @@ def check_claim(claim: Claim, collected: Collected, bootstrap: Bootstrap) -> Che
     complete = left is not None and right is not None
     difference = left - right if left is not None and right is not None else None
     low, high = interval(resampled[0] - resampled[1]) if complete and len(resampled) == 2 else (None, None)
+    same = _origin(claim.left, collected) == _origin(claim.right, collected)
     return Checked(
         claim=claim,
         left=left,
@@ -83,11 +88,12 @@ def check_claim(claim: Claim, collected: Collected, bootstrap: Bootstrap) -> Che
         difference=difference,
         low=low,
         high=high,
-        status=_status(claim, difference, low, high),
+        status="undecided" if same else _status(claim, difference, low, high),
         n_images=min(map(len, images)) if low is not None else None,
         paired=all(ids == images[0] for ids in images),
         published_left=_published(claim.left, collected),
         published_right=_published(claim.right, collected),
+        same=same,
     )
 
 
@@ -112,21 +118,37 @@ def _value(side: Cell | float, collected: Collected) -> float | None:
     return float(np.mean(values)) if values else None
 
 
+def _origin(side: Cell | float, collected: Collected) -> tuple[object, ...]:
+    """What a side's number is made of: its column and the predictions of the row and of its members."""
+    if not isinstance(side, Cell):
+        return (side,)
+    row = collected.row(side.row)
+    return (side.column, row.combines, *(run.predict for run in row.all_runs))
+
+
 def _published(side: Cell | float, collected: Collected) -> float | None:
     return collected.row(side.row).published.get(side.column) if isinstance(side, Cell) else side
+
+
+def decimals(left: float, right: float) -> int:
+    """Decimals that two compared numbers need: three, and more where both are tiny, as standard deviations are."""
+    largest = max(abs(left), abs(right))
+    return 3 if largest >= 0.01 or largest == 0 else 1 - math.floor(math.log10(largest))
 
 
 def explain(checked: Checked) -> str:
     """The numbers of a checked claim as one line of plain text."""
     if checked.left is None or checked.right is None or checked.difference is None:
         return "no number for one side"
-    claim = checked.claim
+    if checked.same:
+        return "both sides are the same runs"
+    claim, n = checked.claim, decimals(checked.left, checked.right)
     margin = f" {'+' if claim.margin > 0 else '-'} {abs(claim.margin):g}" if claim.margin else ""
-    text = f"{checked.left:.3f} {claim.operator} {checked.right:.3f}{margin}"
-    text += f"; difference {checked.difference:+.3f}"
+    text = f"{checked.left:.{n}f} {claim.operator} {checked.right:.{n}f}{margin}"
+    text += f"; difference {checked.difference:+.{n}f}"
     if checked.low is not None and checked.high is not None:
         pairing = "" if checked.paired else ", sides scored on different images"
-        text += f" [{checked.low:+.3f}, {checked.high:+.3f}] over {checked.n_images} images{pairing}"
+        text += f" [{checked.low:+.{n}f}, {checked.high:+.{n}f}] over {checked.n_images} images{pairing}"
     else:
         text += ", no per-image numbers: decided by these two alone"
     if checked.published_left is not None and checked.published_right is not None:

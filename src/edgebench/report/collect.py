@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import read_json
@@ -16,7 +17,7 @@ ADDED = "added_params_percent"
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What the plan says about one table; rows are as in the plan file."""
+    """What the plan says about one table; rows are as in the plan file, `groups` the sections' titles by key."""
 
     id: str
     title: str
@@ -32,6 +33,7 @@ class TableSpec:
     claims: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def comparable(self) -> bool:
@@ -128,23 +130,62 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table with everything its runs recorded."""
+    """One row of a table with everything its runs recorded.
+
+    Attributes:
+        footnotes: Remarks on printed numbers by column.
+        group: Key of the section that it stands in, or empty.
+        combines: What is computed of `members`: their mean or their standard deviation; empty for a row with runs
+            of its own.
+        members: The same row in other sections.
+    """
 
     key: str
     label: str
     published: dict[str, float]
     published_only: bool
     runs: list[SeedRun]
+    footnotes: dict[str, list[str]] = field(default_factory=dict)
+    group: str = ""
+    combines: Literal["", "mean", "spread"] = ""
+    members: list[Row] = field(default_factory=list)
 
     @property
     def distinct_runs(self) -> list[SeedRun]:
         """The runs without those that several seeds share because nothing in them is random."""
         return list({run.predict: run for run in reversed(self.runs)}.values())[::-1]
 
+    @property
+    def images(self) -> tuple[Path, str] | None:
+        """Folder and split of the data set that it was scored on, as far as the plan says."""
+        dataset = self.runs[0].dataset if self.runs else None
+        return (dataset["folder"], dataset["split"]) if dataset else None
+
+    @property
+    def all_runs(self) -> list[SeedRun]:
+        """The runs behind the numbers: its own, or those of its members."""
+        return self.runs or [run for member in self.members for run in member.runs]
+
     def values(self, column: str) -> list[float]:
-        """Values of `column`, one per distinct run that has it."""
-        found = [run.value(column) for run in self.distinct_runs]
-        return [value for value in found if value is not None]
+        """Values of `column`, one per distinct run that has it; of members combined, one per seed."""
+        if self.members:
+            found = [member.values(column) for member in self.members]
+            if len({len(values) for values in found}) > 1:  # a member lacks a run, so that seeds cannot be told apart
+                return []
+            return [self.combine(values) for values in zip(*found, strict=True)]
+        values = [run.value(column) for run in self.distinct_runs]
+        return [value for value in values if value is not None]
+
+    def combine(self, values: Sequence[float]) -> float:
+        """The mean or the standard deviation of one value per member."""
+        return statistics.mean(values) if self.combines == "mean" else statistics.stdev(values)
+
+    def n_images(self, column: str) -> int | None:
+        """Images behind `column`, the fewest of all seeds; of members those of all their data sets together."""
+        if self.members:
+            counted = {member.images: member.n_images(column) for member in self.members}
+            return sum(n for n in counted.values() if n is not None) or None
+        return min((n for run in self.runs if (n := run.n_images(column)) is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -197,9 +238,15 @@ def collect(spec_path: str | Path, root: str | Path = ".") -> Collected:
             published={k: v for k, v in (row.get("published") or {}).items() if v is not None},
             published_only=bool(row.get("published_only")),
             runs=[_seed_run(run, row["key"], spec, Path(root)) for run in row.get("runs") or []],
+            footnotes=row.get("footnotes") or {},
+            group=row.get("group") or "",
+            combines=row.get("combines") or "",
         )
         for row in spec.rows
     ]
+    by_key = {row.key: row for row in rows}
+    for row, content in zip(rows, spec.rows, strict=True):
+        row.members.extend(by_key[key] for key in content.get("members") or [])
     collected = Collected(spec, rows)
     _check_versions(collected)
     return collected

@@ -17,25 +17,32 @@ from edgebench.files import atomic_path
 from edgebench.plan.freshness import PNG_KEY
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, collect
-from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, set_title, settings_of
+from edgebench.report.curves import e_curves, f_curves
+from edgebench.report.mask_pictures import mask_grid
+from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, settings_of
+from edgebench.report.spread import determinism
+from edgebench.report.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    STYLE,
+    colour,
+    legend_below,
+    panels_with_legend,
+    sections,
+    set_title,
+)
 from edgebench.report.tables import column_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# Okabe & Ito, Color universal design (2008), without the yellow that vanishes on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D")
-PICTURES = {"image_grid": image_grid, "guidance_strip": guidance_strip, "reveal_frames": reveal_frames}
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "svg.hashsalt": "edgebench",
+PICTURES = {
+    "image_grid": image_grid,
+    "guidance_strip": guidance_strip,
+    "reveal_frames": reveal_frames,
+    "mask_grid": mask_grid,
 }
 
 
@@ -59,6 +66,9 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         "precision_recall": precision_recall,
         "quality_against_time": quality_against_time,
         "quality_against_steps": quality_against_steps,
+        "f_curves": f_curves,
+        "e_curves": e_curves,
+        "determinism": determinism,
     }
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
@@ -71,12 +81,8 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
             if path.suffix == ".png":
                 metadata = {"Software": None, PNG_KEY: collected.spec.id}
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, dpi=150, metadata=metadata, bbox_inches="tight")
+                figure.savefig(temporary, dpi="figure", metadata=metadata, bbox_inches="tight")
     return paths
-
-
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
 
 
 # Precision against recall ----------------------------------------------------------------------------
@@ -89,9 +95,8 @@ def precision_recall(collected: Collected) -> Figure:
         DataError: no row was scored by such a protocol.
     """
     rows = [row for row in collected.rows if row.runs]
-    protocols = list(
-        dict.fromkeys(each.name for each in collected.evaluations() if (each.folder / "counts.npz").is_file())
-    )
+    matched = [each for each in collected.evaluations() if each.protocol.get("method", "edges") == "edges"]
+    protocols = list(dict.fromkeys(each.name for each in matched if (each.folder / "counts.npz").is_file()))
     if not protocols:
         raise DataError(f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw.")
     figure = Figure(figsize=(4.6 * len(protocols) + 2.2, 4.4), layout="constrained")
@@ -135,66 +140,76 @@ def pooled_curve(evaluations: Sequence[Evaluation]) -> tuple[Floats, Floats]:
 
 def _curve(axes: Axes, evaluations: Sequence[Evaluation], label: str, index: int) -> None:
     P, R = pooled_curve(evaluations)
-    axes.plot(R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=_colour(index), linewidth=1.5, label=label)
+    axes.plot(R, P, DASHES[index // len(COLOURS) % len(DASHES)], color=colour(index), linewidth=1.5, label=label)
     ods = [each.scores["ods"] for each in evaluations if "ods" in each.scores]
     if ods:
         recall, precision = (np.mean([each[name] for each in ods]) for name in ("recall", "precision"))
-        axes.plot(recall, precision, "o", color=_colour(index), markersize=5, markeredgecolor="white")
+        axes.plot(recall, precision, "o", color=colour(index), markersize=5, markeredgecolor="white")
 
 
 # Quality against time --------------------------------------------------------------------------------
 
 
 def quality_against_time(collected: Collected) -> Figure:
-    """Crispness and F against seconds per image, with 95 % bootstrap intervals over images.
+    """Quality (`quality_columns`) against seconds per image, with 95 % bootstrap intervals over images.
 
-    F is CEval ODS when it was measured, because crisp maps are what the time is spent on; otherwise the first
-    ODS of the table.
+    One panel per section of the table and column; sections that show a spread have none.
 
     Raises:
-        DataError: no row has a time and one of the two.
+        DataError: no row has both a time and a score.
     """
-    columns = _quality_columns(collected)
-    rows = [row for row in collected.rows if row.values(SECONDS)]
-    if not rows or not columns:
+    columns = quality_columns(collected)
+    timed = [row for row in collected.rows if row.values(SECONDS) and row.combines != "spread"]
+    shown = [
+        (title, column, rows)
+        for title, members in sections(collected, timed)
+        for column in columns
+        if (rows := [row for row in members if row.values(column)])
+    ]
+    if not shown:
         raise DataError(f"table '{collected.spec.table}': no row has both a time per image and a score to draw.")
-    seconds = [second for row in rows for second in row.values(SECONDS)]
+    labels = list(dict.fromkeys(row.label for row in timed))
+    seconds = [second for row in timed for second in row.values(SECONDS)]
     fastest, slowest = min(seconds), max(seconds)
     bootstrap = Bootstrap()
-    figure = Figure(figsize=(3.9 * len(columns) + 2.2, 3.8), layout="constrained")
-    panels = figure.subplots(1, len(columns), squeeze=False)[0]
-    for panel, column in zip(panels, columns, strict=True):
-        for index, row in enumerate(rows):
-            if row.values(column):
-                _point(panel, row, column, index, bootstrap)
-        panel.set(xscale="log", xlabel="Seconds per image", title=column_title(column))
+    figure, panels = panels_with_legend(len(shown), 3.2, 2.9)
+    for panel, (title, column, rows) in zip(panels, shown, strict=True):
+        for row in rows:
+            _point(panel, row, column, labels.index(row.label), bootstrap)
+        names = [textwrap.fill(title, 40), column_title(column)] if len(columns) > 1 or not title else [title]
+        panel.set(xscale="log", xlabel="Seconds per image", title="\n".join(filter(None, names)))
+        panel.set_ylabel(column_title(column))
         panel.margins(x=0.1)
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if slowest < 30 * fastest else (1,)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(color="0.92", linewidth=0.7)
         panel.set_axisbelow(True)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", title="Method", alignment="left")
+    legend_below(figure, panels)
     set_title(figure, collected.spec)
     return figure
 
 
-def _quality_columns(collected: Collected) -> list[str]:
-    """`ac`, and CEval ODS or else the first ODS, as far as they were measured."""
+def quality_columns(collected: Collected) -> list[str]:
+    """What stands for the quality of a table's rows, as far as it was measured.
+
+    Of edges `ac`, and CEval ODS, because crisp maps are what time is spent on, or else the first ODS; of masks the
+    first protocol's greatest F.
+    """
     measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
-    f = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
-    return [column for column in ("ac", *f[:1]) if column in measured]
+    ods = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
+    max_f = [column for column in measured if column.endswith("max_f")]
+    return [column for column in ("ac", *ods[:1], *max_f[:1]) if column in measured]
 
 
 def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) -> None:
     seconds, value = np.mean(row.values(SECONDS)), np.mean(row.values(column))
     resampled = bootstrap.row(row, column)
-    colour = _colour(index)
+    tint = colour(index)
     if resampled:
-        axes.plot([seconds, seconds], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
+        axes.plot([seconds, seconds], interval(resampled[1]), color=tint, linewidth=1.2, alpha=0.7)
     marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
-    axes.plot(seconds, value, marker, color=colour, markersize=6, label=row.label, linestyle="none")
+    axes.plot(seconds, value, marker, color=tint, markersize=6, label=row.label, linestyle="none")
 
 
 # Quality against the number of steps -----------------------------------------------------------------
@@ -206,7 +221,7 @@ def quality_against_steps(collected: Collected) -> Figure:
     Raises:
         DataError: no row was revealed in steps and scored.
     """
-    columns = _quality_columns(collected)
+    columns = quality_columns(collected)
     lines: dict[str, list[tuple[float, Row]]] = {}
     rows = [row for row in collected.rows if row.runs and "reveal" in settings_of(row)]
     several = len({settings_of(row)["guidance"] for row in rows}) > 1
@@ -261,12 +276,12 @@ def _steps_line(
     axes: Axes, points: Sequence[tuple[float, Row]], column: str, label: str, index: int, bootstrap: Bootstrap
 ) -> None:
     points = [(place, row) for place, row in points if row.values(column)]
-    colour, marker = _colour(index), MARKERS[index % len(MARKERS)]
+    tint, marker = colour(index), MARKERS[index % len(MARKERS)]
     values = [float(np.mean(row.values(column))) for _, row in points]
-    axes.plot([place for place, _ in points], values, color=colour, marker=marker, linewidth=1.5, label=label)
+    axes.plot([place for place, _ in points], values, color=tint, marker=marker, linewidth=1.5, label=label)
     for (place, row), value in zip(points, values, strict=True):
         resampled = bootstrap.row(row, column)
         if resampled:
-            axes.plot([place, place], interval(resampled[1]), color=colour, linewidth=1.2, alpha=0.7)
+            axes.plot([place, place], interval(resampled[1]), color=tint, linewidth=1.2, alpha=0.7)
         if settings_of(row)["steps"] == "full":
-            axes.plot(place, value, "o", color=colour, markersize=11, markerfacecolor="none", linestyle="none")
+            axes.plot(place, value, "o", color=tint, markersize=11, markerfacecolor="none", linestyle="none")

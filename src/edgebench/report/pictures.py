@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgebench.errors import DataError
 from edgebench.report.bootstrap import Floats
 from edgebench.report.collect import Collected, Row, TableSpec
+from edgebench.report.style import set_title
 
 if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
@@ -23,18 +24,6 @@ GRID_IMAGES = 4
 MOST_FRAMES = 6
 MASKED = (0.72, 0.82, 0.90)
 """Pixels not revealed yet: a light blue, which no grey of an edge map is taken for."""
-
-
-def set_title(figure: Figure, spec: TableSpec, subtitle: str = "") -> None:
-    """What every figure says above: the table, a line of its own, the scale and how far to trust it."""
-    lines = [
-        spec.title,
-        *([subtitle] if subtitle else []),
-        textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110),
-    ]
-    if not spec.comparable:
-        lines.append("not comparable with the published numbers")
-    figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def settings_of(row: Row) -> dict[str, Any]:
@@ -56,7 +45,7 @@ def image_grid(collected: Collected) -> Figure:
     Raises:
         DataError: no row names its data set, or the rows have no image in common.
     """
-    rows, dataset, common = _rows_on_images(collected, collected.rows)
+    rows, dataset, common = rows_on_images(collected, collected.rows)
     ids = choose_ids(common)
     panels = [*_references(dataset, ids), *((row.label, [1 - _read_map(row, each) for each in ids]) for row in rows)]
     return draw_grid(panels, ids, collected.spec)
@@ -69,7 +58,7 @@ def guidance_strip(collected: Collected) -> Figure:
         DataError: no row has a strength of guidance and a data set, or the rows have no image in common.
     """
     guided = [row for row in collected.rows if row.runs and "guidance" in settings_of(row)]
-    rows, dataset, common = _rows_on_images(
+    rows, dataset, common = rows_on_images(
         collected, sorted(guided, key=lambda row: float(settings_of(row)["guidance"]))
     )
     ids = sorted(common)[:1]
@@ -97,7 +86,7 @@ def reveal_frames(collected: Collected) -> Figure:
     # Close together at first, when most is revealed.
     steps = np.unique(np.geomspace(1, rounds, min(MOST_FRAMES, rounds)).round().astype(int))
     ids = [path.stem for path in files]
-    _, dataset, _ = _rows_on_images(collected, [row])
+    _, dataset, _ = rows_on_images(collected, [row])
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
     for step in steps.tolist():
         share = np.mean([(order < step).mean() for order, _ in reveals])
@@ -126,7 +115,7 @@ def _read_reveal(path: Path) -> tuple[NDArray[Any], Floats]:
         raise DataError(f"{path}: not a kept reveal ({error}). Delete the run's folder and run snakemake.") from None
 
 
-def _rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row], Dataset, list[str]]:
+def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row], Dataset, list[str]]:
     """Those of `rows` that were made on the first one's images, their data set, and the images that all have."""
     from edgebench.data.adapters import open_dataset
 

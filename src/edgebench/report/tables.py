@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from edgebench.report.collect import ADDED, SECONDS, Collected, Row, TableSpec, 
 Verdict = Literal["match", "differs", "incomplete", ""]
 
 SMALLEST_TOLERANCE = 0.005
+MAE_TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Cell:
         difference: Reproduced minus published.
         verdict: See `verdict`.
         run_ids: Predict and evaluate runs behind the number.
+        footnotes: What a reader must know to use the printed number.
+        combined: Whether the number is the `mean` or the `spread` (standard deviation) of other rows'.
     """
 
     row: str
@@ -48,6 +52,13 @@ class Cell:
     difference: float | None = None
     verdict: Verdict = ""
     run_ids: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
+    combined: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether the number is too small for the decimals of its column."""
+        return self.combined == "spread"
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,27 @@ class Table:
         """Whether the paper prints any number for `column`."""
         return any(self.cells[row.key, column].published is not None for row in self.rows)
 
+    def sections(self) -> list[tuple[str, list[Row]]]:
+        """Heading and rows of each section; one without heading when the table has none."""
+        groups = self.spec.groups or {"": ""}
+        return [(title, [row for row in self.rows if row.group == key]) for key, title in groups.items()]
+
+    @cached_property
+    def footnotes(self) -> dict[str, str]:
+        """Letter by remark, in reading order."""
+        remarks = [remark for cell in self.cells.values() for remark in cell.footnotes]
+        return {remark: footnote_letter(index) for index, remark in enumerate(dict.fromkeys(remarks))}
+
+    def marks(self, cell: Cell) -> str:
+        """Letters of a printed number's remarks, such as `a, b`; empty without."""
+        return ", ".join(sorted(self.footnotes[remark] for remark in cell.footnotes))
+
+
+def footnote_letter(index: int) -> str:
+    """`a` to `z`, then `aa`, `ab`, ..."""
+    before, last = divmod(index, 26)
+    return (footnote_letter(before - 1) if before else "") + chr(ord("a") + last)
+
 
 def build_table(spec_path: str | Path, root: str | Path = ".") -> Table:
     """Make a table of finished runs.
@@ -103,15 +135,15 @@ def build_table(spec_path: str | Path, root: str | Path = ".") -> Table:
 
 def _cell(row: Row, column: str, spec: TableSpec, bootstrap: Bootstrap) -> Cell:
     published = row.published.get(column)
+    footnotes = tuple(row.footnotes.get(column, ()))
     values = row.values(column)
     if not values:
         missing = spec.comparable and published is not None and not row.published_only
-        return Cell(row.key, column, published=published, verdict="incomplete" if missing else "")
+        return Cell(row.key, column, published=published, verdict="incomplete" if missing else "", footnotes=footnotes)
     value = float(np.mean(values))
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     resampled = bootstrap.row(row, column)
     low, high = interval(resampled[1]) if resampled else (None, None)
-    counted = [n for run in row.runs if (n := run.n_images(column)) is not None]
     return Cell(
         row=row.key,
         column=column,
@@ -119,12 +151,14 @@ def _cell(row: Row, column: str, spec: TableSpec, bootstrap: Bootstrap) -> Cell:
         spread=spread,
         low=low,
         high=high,
-        n_images=min(counted) if counted else None,
-        seeds=tuple(run.seed for run in row.runs),
+        n_images=row.n_images(column),
+        seeds=tuple(dict.fromkeys(run.seed for run in row.all_runs)),
         published=published,
         difference=value - published if published is not None else None,
         verdict=verdict(value, spread, published, column, spec, complete=_complete(row, column, spec)),
-        run_ids=tuple(dict.fromkeys(each for run in row.runs for each in run.run_ids(column))),
+        run_ids=tuple(dict.fromkeys(each for run in row.all_runs for each in run.run_ids(column))),
+        footnotes=footnotes,
+        combined=row.combines,
     )
 
 
@@ -139,8 +173,8 @@ def verdict(
 ) -> Verdict:
     """Whether a reproduced number is the printed one; only at scale `paper` and never for times.
 
-    `match` when they differ by at most 0.005, 0.5 % of the printed number, or twice the spread over seeds,
-    whichever is largest: papers print three digits, and training again moves the third. `incomplete` when
+    `match` when they differ by at most 0.005 (0.002 for MAE), 0.5 % of the printed number, or twice the spread over
+    seeds, whichever is largest: papers print three digits, and training again moves the third. `incomplete` when
     images or seeds are missing or settings were overridden, because then the numbers answer another question.
 
     Args:
@@ -155,12 +189,15 @@ def verdict(
         return ""
     if not complete or spec.overrides:
         return "incomplete"
-    tolerance = max(SMALLEST_TOLERANCE, 0.005 * abs(published), 2 * (spread or 0.0))
+    smallest = MAE_TOLERANCE if kind_of(column) == "mae" else SMALLEST_TOLERANCE
+    tolerance = max(smallest, 0.005 * abs(published), 2 * (spread or 0.0))
     # The sum of decimals such as 0.8 + 0.005 must not fall on the wrong side of the line.
     return "match" if abs(value - published) <= tolerance + 1e-12 else "differs"
 
 
 def _complete(row: Row, column: str, spec: TableSpec) -> bool:
+    if row.members:
+        return all(_complete(member, column, spec) for member in row.members)
     if set(spec.seeds) - {run.seed for run in row.runs}:
         return False
     pairs = [(run.n_images(column), run.expected_images()) for run in row.runs]
@@ -174,20 +211,52 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
 _PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
 _TITLES = {SECONDS: "Seconds per image", ADDED: "Added parameters (%)"}
 _ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS"}
+_MASK_TITLES = {
+    "max_f": "Max F",
+    "mean_f": "Mean F",
+    "adaptive_f": "Adaptive F",
+    "weighted_f": "Weighted F",
+    "s_measure": "S-measure",
+    "max_e": "Max E",
+    "mean_e": "Mean E",
+    "adaptive_e": "Adaptive E",
+    "mae": "MAE",
+    "hce": "HCE",
+    "biou": "BIoU",
+    "iou": "IoU",
+}
+
+
+def kind_of(column: str) -> str:
+    """The mask metric of a column, without the prefix of its protocol; empty for other columns."""
+    return next((kind for kind in _MASK_TITLES if column == kind or column.endswith(f"_{kind}")), "")
 
 
 def column_title(column: str) -> str:
-    """`seval_ods` as `SEval ODS`."""
+    """`seval_ods` as `SEval ODS`, `standard_max_f` as `Standard max F`."""
     if column in _TITLES:
         return _TITLES[column]
+    if kind := kind_of(column):
+        title, prefix = _MASK_TITLES[kind], column.removesuffix(kind).rstrip("_")
+        return f"{prefix.capitalize()} {title[0].lower() if ' ' in title else title[0]}{title[1:]}" if prefix else title
     words = column.split("_")
     return " ".join(_ACRONYMS.get(word, word.upper() if len(word) <= 3 else word) for word in words)
 
 
-def number(value: float | None, column: str = "") -> str:
-    """Three decimals, as papers print scores; three digits for times; a dash for nothing."""
+def number(value: float | None, column: str = "", *, fine: bool = False) -> str:
+    """Three decimals, as papers print scores; three digits for times; whole numbers for HCE; a dash for nothing.
+
+    Args:
+        value: The number.
+        column: Name of its column.
+        fine: Two digits, however small the number is.
+    """
     if value is None:
         return "–"
+    if fine:
+        return f"{value:.2g}"
+    if kind_of(column) == "hce":
+        return f"{value:.0f}"
     return f"{value:.3g}" if column == SECONDS else f"{value:.3f}"
 
 
@@ -219,17 +288,37 @@ def facts(table: Table) -> list[tuple[str, str]]:
             f"bootstrap interval over images ({RESAMPLES} resamples), which says nothing about training again "
             f"with another seed; differences are reproduced minus published.",
         ),
+        *[("Numbers", text) for text in _combined(table)],
     ]
     if spec.comparable:
         shown.append(
             (
                 "Verdict",
-                "match: within 0.005, 0.5 % or twice the spread of the published number; incomplete: images "
-                "or seeds are missing, or settings were overridden; none for times, which depend on the "
-                "machine.",
+                f"match: within 0.005{_mae_tolerance(spec)}, 0.5 % or twice the spread of the published number; "
+                "incomplete: images or seeds are missing, or settings were overridden; none for times, which depend "
+                "on the machine.",
             )
         )
     return [*shown, *[("Note", note) for note in spec.notes]]
+
+
+def _combined(table: Table) -> list[str]:
+    """How the sections that combine others are made."""
+    how = {
+        "mean": "mean of the sections {}, with an interval of images resampled in each by itself",
+        "spread": "standard deviation over the sections {}; its interval resamples images for all of them together",
+    }
+    titles = table.spec.groups
+    texts = [
+        f"{titles[row.group]}: {how[row.combines].format(', '.join(titles[each.group] for each in row.members))}."
+        for row in table.rows
+        if row.members
+    ]
+    return list(dict.fromkeys(texts))
+
+
+def _mae_tolerance(spec: TableSpec) -> str:
+    return f" ({MAE_TOLERANCE} for MAE)" if any(kind_of(column) == "mae" for column in spec.columns) else ""
 
 
 def _machines(table: Table) -> str:

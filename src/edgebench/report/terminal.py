@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebench.errors import DataError
+from edgebench.plan.published import SEPARATOR
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from edgebench.report.tables import column_title
+    from edgebench.report.tables import column_title, footnote_letter
 
     # A log file has no width; 80 columns would break every number in two.
     console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -43,11 +44,22 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     for column in columns:
         printed = any(cell["published"] for cell in cells if cell["column"] == column)
         shown.add_column(column_title(column) + (" (paper)" if printed else ""), justify="right")
+    remarks = [remark for cell in cells for remark in _remarks(cell)]
+    letters = {remark: footnote_letter(index) for index, remark in enumerate(dict.fromkeys(remarks))}
+    section = ""
     for row in dict.fromkeys(cell["row"] for cell in cells):
         of_row = [cell for cell in cells if cell["row"] == row]
         reproduced = any(cell["value"] for cell in of_row)
-        shown.add_row(Text(of_row[0]["label"]), *map(_cell, of_row), style="" if reproduced else "dim")
+        if (title := of_row[0].get("group_title", "")) != section:
+            section = title
+            shown.add_section()
+            shown.add_row(Text(title, "bold"))
+        shown.add_row(
+            Text(of_row[0]["label"]), *(_cell(cell, letters) for cell in of_row), style="" if reproduced else "dim"
+        )
     console.print(shown)
+    for remark, letter in letters.items():
+        console.print(Text(f"{_raised(letter)} {remark}", "dim"))
     claims = path.with_suffix(".claims.csv")
     for line in _read(claims) if claims.is_file() else []:
         console.print(Text(f"{line['status']:>13}", _STYLE.get(line["status"], "dim")), Text(_claim(line)))
@@ -60,17 +72,28 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
         console.print("The reproduced numbers are not comparable with the published ones.", style="yellow")
 
 
-def _cell(cell: dict[str, str]) -> Text:
+def _remarks(cell: dict[str, str]) -> list[str]:
+    return list(filter(None, cell.get("footnotes", "").split(SEPARATOR)))
+
+
+def _raised(letters: str) -> str:
+    """Letters above the line; Unicode has no such q in most fonts."""
+    return letters.translate(str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"))
+
+
+def _cell(cell: dict[str, str], letters: dict[str, str]) -> Text:
     from rich.text import Text
 
     from edgebench.report.tables import number
 
     value, spread, published = (_number(cell[name]) for name in ("value", "spread", "published"))
-    text = Text(number(value, cell["column"]))
+    fine = cell.get("combined") == "spread"
+    text = Text(number(value, cell["column"], fine=fine))
     if spread is not None:
-        text.append(f" ±{number(spread, cell['column'])}")
+        text.append(f" ±{number(spread, cell['column'], fine=fine)}")
     if published is not None:
-        text.append(f" ({number(published, cell['column'])})", "dim")
+        marks = _raised(",".join(sorted(letters[remark] for remark in _remarks(cell))))
+        text.append(f" ({number(published, cell['column'])}){marks}", "dim")
     if cell["verdict"]:
         text.append(f" {cell['verdict']}", _STYLE.get(cell["verdict"], "dim"))
     return text
@@ -79,8 +102,11 @@ def _cell(cell: dict[str, str]) -> Text:
 def _claim(line: dict[str, str]) -> str:
     if not line["difference"]:
         return line["claim"]
-    interval = f" [{float(line['low']):+.3f}, {float(line['high']):+.3f}]" if line["low"] else ""
-    return f"{line['claim']}: {float(line['difference']):+.3f}{interval}"
+    from edgebench.report.claims import decimals
+
+    n = decimals(float(line["left"]), float(line["right"]))
+    interval = f" [{float(line['low']):+.{n}f}, {float(line['high']):+.{n}f}]" if line["low"] else ""
+    return f"{line['claim']}: {float(line['difference']):+.{n}f}{interval}"
 
 
 def _read(path: Path) -> list[dict[str, str]]:

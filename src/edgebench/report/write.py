@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 
 from edgebench.files import canonical_json, write_text
+from edgebench.plan.published import SEPARATOR
 from edgebench.report.claims import explain
+from edgebench.report.collect import Row
 from edgebench.report.tables import Cell, Table, column_title, facts, number, protocols, warning
 
 CSV_COLUMNS = (
@@ -17,6 +19,8 @@ CSV_COLUMNS = (
     "difference", "verdict", "run_ids", "paper", "table", "title", "scale", "scale_title", "comparable",
     "stand_ins", "overrides", "protocol", "notes",
 )  # fmt: skip
+# Written where any line has them.
+OPTIONAL_COLUMNS = ("group", "group_title", "combined", "footnotes")
 CLAIM_COLUMNS = (
     "claim", "status", "left", "right", "margin", "difference", "low", "high", "n_images", "paired",
     "published_left", "published_right",
@@ -41,7 +45,8 @@ def write_table(table: Table, base: str | Path) -> list[Path]:
 def to_csv(table: Table) -> str:
     """One line per row and column; what holds for the whole table is repeated in every line.
 
-    Lists are joined by `;`, maps are JSON, numbers have full precision, nothing is an empty field.
+    Lists are joined by `;` (footnotes by ` | `), maps are JSON, numbers have full precision, nothing is an empty
+    field. The columns of sections and footnotes stand at the end, in tables that have any.
     """
     spec = table.spec
     whole = {
@@ -60,10 +65,18 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         for column in spec.columns:
             cell = table.cells[row.key, column]
-            own = {name: getattr(cell, name) for name in CSV_COLUMNS if hasattr(cell, name)}
-            joined = {"seeds": ";".join(map(str, cell.seeds)), "run_ids": ";".join(cell.run_ids)}
-            lines.append({**whole, **own, **joined, "label": row.label})
-    return _csv(CSV_COLUMNS, lines)
+            own = {name: getattr(cell, name) for name in (*CSV_COLUMNS, "combined") if hasattr(cell, name)}
+            joined = {
+                "seeds": ";".join(map(str, cell.seeds)),
+                "run_ids": ";".join(cell.run_ids),
+                "footnotes": SEPARATOR.join(cell.footnotes),
+            }
+            section = {"group": row.group, "group_title": spec.groups.get(row.group, "")}
+            lines.append({**whole, **own, **joined, **section, "label": row.label})
+    used = [name for name in OPTIONAL_COLUMNS if any(line[name] for line in lines)]
+    unused = set(OPTIONAL_COLUMNS) - set(used)
+    kept = [{name: value for name, value in line.items() if name not in unused} for line in lines]
+    return _csv((*CSV_COLUMNS, *used), kept)
 
 
 def claims_to_csv(table: Table) -> str:
@@ -85,8 +98,8 @@ def _csv(columns: tuple[str, ...], lines: list[dict[str, object]]) -> str:
 
 def _uncertainty(cell: Cell) -> tuple[str, str]:
     """Spread and interval as text, each empty when there is none."""
-    spread = "" if cell.spread is None else f"±{number(cell.spread, cell.column)}"
-    return spread, "" if cell.low is None else f"[{number(cell.low)}, {number(cell.high)}]"
+    low, high, spread = (number(each, cell.column, fine=cell.fine) for each in (cell.low, cell.high, cell.spread))
+    return "" if cell.spread is None else f"±{spread}", "" if cell.low is None else f"[{low}, {high}]"
 
 
 def _difference(cell: Cell) -> str:
@@ -101,25 +114,35 @@ def to_markdown(table: Table) -> str:
     for column in spec.columns:
         head += [column_title(column), *(["paper"] if table.has_published(column) else [])]
     lines = []
-    for row in table.rows:
-        line = [row.label]
-        for column in spec.columns:
-            cell = table.cells[row.key, column]
-            line.append(" ".join(filter(None, [number(cell.value, column), *_uncertainty(cell)])))
-            if table.has_published(column):
-                gap = f"({_difference(cell)})" if cell.difference is not None else ""
-                line.append(" ".join(filter(None, [number(cell.published, column), gap, cell.verdict])))
-        lines.append(line)
+    for title, rows in table.sections():
+        if title:
+            lines.append([f"**{_cell_text(title)}**", *[""] * (len(head) - 1)])
+        lines += [_markdown_row(table, row) for row in rows]
     parts = [f"# {spec.title}"]
     if text := warning(spec):
         parts.append(f"> **{text}**")
     rule = ["---", *["---:"] * (len(head) - 1)]
-    parts.append("\n".join("| " + " | ".join(map(_cell_text, line)) + " |" for line in [head, rule, *lines]))
+    parts.append("\n".join("| " + " | ".join(line) + " |" for line in [list(map(_cell_text, head)), rule, *lines]))
+    if table.footnotes:
+        parts.append("  \n".join(f"<sup>{letter}</sup> {_cell_text(text)}" for text, letter in table.footnotes.items()))
     if table.claims:
         claims = [f"- **{each.status}**: `{each.claim.text}` ({explain(each)})" for each in table.claims]
         parts.append("## What the paper concludes, on these numbers\n\n" + "\n".join(claims))
     parts.append("\n".join(f"- {name}: {text}" for name, text in facts(table)))
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(table: Table, row: Row) -> list[str]:
+    line = [_cell_text(row.label)]
+    for column in table.spec.columns:
+        cell = table.cells[row.key, column]
+        line.append(" ".join(filter(None, [number(cell.value, column, fine=cell.fine), *_uncertainty(cell)])))
+        if table.has_published(column):
+            marks = table.marks(cell)
+            printed = number(cell.published, column) + (f"<sup>{marks}</sup>" if marks else "")
+            gap = f"({_difference(cell)})" if cell.difference is not None else ""
+            line.append(" ".join(filter(None, [printed, gap, cell.verdict])))
+    return line
 
 
 def _cell_text(text: str) -> str:
@@ -150,19 +173,11 @@ def to_latex(table: Table) -> str:
         second += names
         place += len(names)
     body = []
-    for row in table.rows:
-        line = [tex(row.label)]
-        for column in spec.columns:
-            cell = table.cells[row.key, column]
-            uncertainty = " ".join(filter(None, _uncertainty(cell)))
-            small = rf" {{\scriptsize {tex(uncertainty)}}}" if uncertainty else ""
-            line.append(tex(number(cell.value, column)) + small)
-            if table.has_published(column):
-                gap = f"({_difference(cell)})" if cell.difference is not None else ""
-                beside = " ".join(filter(None, [gap, cell.verdict]))
-                mark = rf" {{\scriptsize {tex(beside)}}}" if beside else ""
-                line.append(tex(number(cell.published, column)) + mark)
-        body.append(" & ".join(line) + r" \\")
+    for index, (title, rows) in enumerate(table.sections()):
+        if title:
+            heading = rf"\multicolumn{{{len(second)}}}{{l}}{{\textbf{{{tex(title)}}}}} \\"
+            body += [*([r"\midrule"] if index else []), heading]
+        body += [" & ".join(_latex_row(table, row)) + r" \\" for row in rows]
     caption = " ".join(filter(None, [f"{spec.title}.", warning(spec)]))
     small_print = [f"{name}: {text.rstrip('.')}." for name, text in facts(table)]
     small_print += [f"Claim {each.claim.text}: {each.status} ({explain(each)})." for each in table.claims]
@@ -183,12 +198,30 @@ def to_latex(table: Table) -> str:
             r"\end{tabular}",
             r"\par\smallskip",
             r"\begin{minipage}{\linewidth}\footnotesize",
+            *[rf"\textsuperscript{{{letter}}}{tex(text)}\\" for text, letter in table.footnotes.items()],
             *[tex(text) + r"\\" for text in small_print],
             r"\end{minipage}",
             r"\end{table}",
             "",
         ]
     )
+
+
+def _latex_row(table: Table, row: Row) -> list[str]:
+    tex, line = latex_escape, [latex_escape(row.label)]
+    for column in table.spec.columns:
+        cell = table.cells[row.key, column]
+        uncertainty = " ".join(filter(None, _uncertainty(cell)))
+        small = rf" {{\scriptsize {tex(uncertainty)}}}" if uncertainty else ""
+        line.append(tex(number(cell.value, column, fine=cell.fine)) + small)
+        if table.has_published(column):
+            marks = table.marks(cell)
+            marks = rf"\textsuperscript{{{marks}}}" if marks else ""
+            gap = f"({_difference(cell)})" if cell.difference is not None else ""
+            beside = " ".join(filter(None, [gap, cell.verdict]))
+            mark = rf" {{\scriptsize {tex(beside)}}}" if beside else ""
+            line.append(tex(number(cell.published, column)) + marks + mark)
+    return line
 
 
 def to_html(table: Table, folder: Path) -> str:
@@ -208,13 +241,15 @@ def to_html(table: Table, folder: Path) -> str:
         lstrip_blocks=True,
     )
     runs = [
-        (row.label, run.seed, _link(run.predict, folder), run.record["id"],
+        (": ".join(filter(None, [table.spec.groups.get(row.group), row.label])),
+         run.seed, _link(run.predict, folder), run.record["id"],
          [(each.name, _link(each.folder, folder), each.run_id) for each in run.evaluations.values()])
         for row in table.rows
         for run in row.runs
     ]  # fmt: skip
+    width = 1 + sum(2 if table.has_published(column) else 1 for column in table.spec.columns)
     return environment.get_template("table.html.j2").render(
-        table=table, spec=table.spec, warning=warning(table.spec), facts=facts(table), runs=runs,
+        width=width, table=table, spec=table.spec, warning=warning(table.spec), facts=facts(table), runs=runs,
         column_title=column_title, number=number, uncertainty=_uncertainty, difference=_difference,
         explain=explain,
     )  # fmt: skip

@@ -1,13 +1,15 @@
-"""A model in the layout of Stable Diffusion's folders, a few thousand weights of each part."""
+"""Small models in the layout of Stable Diffusion's folders and of DiffDIS' authors."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 WIDTHS = (8, 16, 16, 16)
@@ -42,3 +44,23 @@ def save_model(folder: Path, prediction: str = "epsilon") -> Path:
     config = {"prediction_type": prediction, "timestep_spacing": "leading", "clip_sample": True}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
     return folder
+
+
+def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a DiffDIS network under the authors' names."""
+    rules = (
+        (r"^injectors\.(\d)\.stem", r"rgb_conv.\1.0"),
+        (r"^injectors\.(\d)\.norm", r"rgb_conv.\1.1"),
+        (r"^injectors\.(\d)\.scale", r"rgb_proj.\1"),
+        (r"^injectors\.(\d)\.shift", r"rgb_proj1.\1"),
+        (r"norm_between", "norm2_"),
+        (r"attention_between", "attn3"),
+        (r"^unet\.", ""),
+    )
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    renamed.pop("text")
+    return renamed

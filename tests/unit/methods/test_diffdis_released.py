@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,29 +21,9 @@ from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
 from edgebench.methods.diffdis.pretrained import WEIGHTS, backbone_config, empty_text, from_backbone
 from edgebench.methods.diffdis.released import convert_released, released_preset
 from edgebench.methods.diffdis.weights import load_weights
-from tests.unit.methods.stable_diffusion import save_model
+from tests.unit.methods.stable_diffusion import official, save_model
 
 torch.set_num_threads(1)
-
-
-def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under the authors' names."""
-    rules = (
-        (r"^injectors\.(\d)\.stem", r"rgb_conv.\1.0"),
-        (r"^injectors\.(\d)\.norm", r"rgb_conv.\1.1"),
-        (r"^injectors\.(\d)\.scale", r"rgb_proj.\1"),
-        (r"^injectors\.(\d)\.shift", r"rgb_proj1.\1"),
-        (r"norm_between", "norm2_"),
-        (r"attention_between", "attn3"),
-        (r"^unet\.", ""),
-    )
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    renamed.pop("text")
-    return renamed
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,7 @@ def test_titles_and_numbers() -> None:
     assert [column_title(each) for each in ("seval_ods", "ac", "max_f", "seconds_per_image")] == [
         "SEval ODS",
         "AC",
-        "MAX F",
+        "Max F",
         "Seconds per image",
     ]
     assert [number(0.8541), number(None), number(0.01234, "seconds_per_image")] == ["0.854", "–", "0.0123"]

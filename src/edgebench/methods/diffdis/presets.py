@@ -105,6 +105,17 @@ class NetworkConfig:
 
 PRESETS: dict[str, NetworkConfig] = {
     "full": NetworkConfig(),
+    "mini": NetworkConfig(
+        channels=(32, 64, 128, 192),
+        heads=(2, 4, 8, 8),
+        attention=(False, False, True, True),
+        layers=1,
+        groups=8,
+        text=32,
+        tokens=1,
+        latent=16,
+        prediction="sample",
+    ),
     "small": NetworkConfig(
         channels=(32, 64, 128),
         heads=(2, 4, 8),

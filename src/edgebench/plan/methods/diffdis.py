@@ -53,7 +53,7 @@ class DiffdisTrain(Train):
     VERSION: ClassVar[int] = 1
 
     method: Literal["diffdis"]
-    preset: Annotated[Literal["full", "small"], BY_SCALE] = "full"
+    preset: Annotated[Literal["full", "mini", "small"], BY_SCALE] = "full"
     backbone: CheckpointName | None = None
     vae: CheckpointName | None = None
     prediction: Annotated[Literal["epsilon", "v_prediction", "sample"] | None, BY_SCALE] = None

@@ -1,0 +1,221 @@
+"""Masks beside one another, each with the same detail enlarged."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from edgebench.errors import DataError
+from edgebench.report.collect import Collected, TableSpec
+from edgebench.report.pictures import choose_ids, rows_on_images
+from edgebench.report.style import COLOURS, set_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from edgebench.data.adapters import Dataset
+
+Picture = NDArray[np.uint8]
+
+ENLARGED = 5
+"""So many times smaller than the picture is the detail, in height and in width."""
+
+SMALLEST_DETAIL = 24
+"""A detail's least side in pixels: of a scene of 64 pixels a fifth would show nothing."""
+
+SHOWN = 400
+"""Longest side of what is drawn, pixels: more than print shows, and little memory whatever the picture's size."""
+
+FRAME = COLOURS[1]
+
+
+class Window(NamedTuple):
+    """A detail of a picture, pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, picture: Picture) -> Picture:
+        """The detail of (H, W) or (H, W, 3)."""
+        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+class Zoomed(NamedTuple):
+    """One image of the grid.
+
+    Attributes:
+        name: Its id.
+        shape: Height and width of the image itself.
+        window: Where the detail lies.
+        panels: Title, picture and detail, both at most `SHOWN` pixels high and wide.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    window: Window
+    panels: list[tuple[str, Picture, Picture]]
+
+
+def mask_grid(collected: Collected) -> Figure:
+    """Input, ground truth and each row's mask (first seed) of a few images, with one detail of each enlarged.
+
+    Of a table in sections the first is shown. The images are evenly spaced in the split; the detail is where the
+    ground truth has most contour (`densest_window`).
+
+    Raises:
+        DataError: no row names its data set, the rows have no image in common, the data set has no masks, or a map is
+            damaged or of another size than its image.
+    """
+    rows, dataset, common = rows_on_images(collected, collected.rows)
+    maps = [(row.label, row.runs[0].predict) for row in rows]
+    images = [_zoomed(dataset, name, maps) for name in choose_ids(common)]
+    return _draw(images, collected.spec, collected.spec.groups.get(rows[0].group, ""))
+
+
+def _zoomed(dataset: Dataset, name: str, maps: Sequence[tuple[str, Path]]) -> Zoomed:
+    """One image with all its masks; of them one at a time is held in full."""
+    truth = dataset.mask(name)
+    window = densest_window(truth > 128)
+    panels = [
+        ("Input", *_both(dataset.image(name), window)),
+        ("Ground truth", *_both(truth, window)),
+        *((label, *_both(read_levels(predict, name, truth.shape), window)) for label, predict in maps),
+    ]
+    return Zoomed(name, (truth.shape[0], truth.shape[1]), window, panels)
+
+
+def _both(picture: Picture, window: Window) -> tuple[Picture, Picture]:
+    return shrunk(picture), shrunk(window.of(picture))
+
+
+def shrunk(picture: Picture, side: int = SHOWN) -> Picture:
+    """A picture (H, W) or (H, W, 3) of at most `side` pixels high and wide; a smaller one is left as it is."""
+    from PIL import Image
+
+    reduced = Image.fromarray(picture)
+    reduced.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(reduced)
+
+
+def read_levels(predict: Path, name: str, shape: tuple[int, ...]) -> Picture:
+    """The map of an image as its predict run wrote it, uint8 (H, W).
+
+    Args:
+        predict: Folder of the run.
+        name: The image.
+        shape: Height and width that the map must have.
+
+    Raises:
+        DataError: the map is missing, damaged or of another size.
+    """
+    from PIL import Image
+
+    path = predict / "maps" / f"{name}.png"
+    try:
+        with Image.open(path) as file:
+            levels = np.asarray(file.convert("L"))
+    except OSError as error:
+        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
+    if levels.shape != shape:
+        ours, theirs = (f"{width} x {height}" for height, width in (levels.shape, shape))
+        raise DataError(f"{path}: {ours} pixels (width x height), but its image has {theirs}. Predict it again.")
+    return levels
+
+
+def densest_window(truth: NDArray[np.bool_]) -> Window:
+    """The window in which a mask has most contour pixels; where several have, the one nearest to their middle.
+
+    Contour are pixels of foreground and background that touch one another on a side. The window has the picture's
+    proportions, a fifth of its sides and at least 24 pixels. Without contour it is the middle of the picture.
+
+    Args:
+        truth: bool (H, W).
+    """
+    (height, width) = truth.shape
+    high, wide = (min(each, max(each // ENLARGED, SMALLEST_DETAIL)) for each in (height, width))
+    contour = np.zeros(truth.shape, bool)
+    across, down = truth[:, 1:] != truth[:, :-1], truth[1:] != truth[:-1]
+    contour[:, 1:] |= across
+    contour[:, :-1] |= across
+    contour[1:] |= down
+    contour[:-1] |= down
+    if not contour.any():
+        return Window((height - high) // 2, (width - wide) // 2, high, wide)
+    counts = _sums(_sums(contour, high, 0), wide, 1)
+    tops, lefts = np.nonzero(counts == counts.max())
+    nearest = np.argmin((tops - tops.mean()) ** 2 + (lefts - lefts.mean()) ** 2)
+    return Window(int(tops[nearest]), int(lefts[nearest]), high, wide)
+
+
+def _sums(values: NDArray[Any], length: int, axis: int) -> NDArray[np.int32]:
+    """Sums over every run of `length` neighbours along an axis."""
+    values = np.moveaxis(values, axis, 0)
+    total = np.zeros((len(values) + 1, values.shape[1]), np.int32)
+    np.cumsum(values, axis=0, out=total[1:])
+    return np.moveaxis(total[length:] - total[:-length], 0, axis)
+
+
+# Drawing ---------------------------------------------------------------------------------------------
+
+SIDE, GAP, BETWEEN, MARGIN = 1.15, 0.04, 0.16, 0.75
+"""Width of a picture, space between its panels, between images, and for names; inches."""
+
+MOST_COLUMNS = 8
+
+
+def _draw(images: Sequence[Zoomed], spec: TableSpec, subtitle: str) -> Figure:
+    """Methods side by side with their details below; or below one another, details beside, when there are many."""
+    titles = [title for title, _, _ in images[0].panels]
+    across = len(titles) <= MOST_COLUMNS
+    tall = [SIDE * image.shape[0] / image.shape[1] for image in images]
+    wide = [SIDE * image.shape[1] / image.shape[0] for image in images]
+    if across:
+        width, height = len(titles) * (SIDE + GAP), sum(2 * (each + GAP) + BETWEEN for each in tall)
+    else:
+        width, height = sum(2 * (each + GAP) + BETWEEN for each in wide), len(titles) * (SIDE + GAP)
+    figure = Figure(figsize=(MARGIN + width, height), dpi=300)
+    start = 0.0
+    for k, image in enumerate(images):
+        side = tall[k] if across else wide[k]
+        for p, (title, picture, detail) in enumerate(image.panels):
+            for d, shown in enumerate((picture, detail)):
+                along, beside = start + d * (side + GAP), p * (SIDE + GAP)
+                left, top = (beside, along) if across else (along, beside)
+                size = (SIDE, side) if across else (side, SIDE)
+                place = (
+                    (MARGIN + left) / (MARGIN + width), 1 - (top + size[1]) / height,
+                    size[0] / (MARGIN + width), size[1] / height,
+                )  # fmt: skip
+                axes = figure.add_axes(place)
+                _show(axes, shown, image, framed=d == 1)
+                above, beside_text = (title, image.name) if across else (image.name, title)
+                if d == 0 and (k if across else p) == 0:
+                    axes.set_title(textwrap.fill(above, 20), fontsize=8, pad=4)
+                if d == 0 and (p if across else k) == 0:
+                    axes.set_ylabel(textwrap.fill(beside_text, 14), fontsize=8, rotation=0, ha="right", va="center")
+        start += 2 * (side + GAP) + BETWEEN
+    lines = max(len(textwrap.wrap(title, 20)) for title in (titles if across else [each.name for each in images]))
+    set_title(figure, spec, subtitle, y=1 + (0.12 + 0.14 * lines) / height, va="bottom")
+    return figure
+
+
+def _show(axes: Axes, picture: Picture, image: Zoomed, *, framed: bool) -> None:
+    """A picture with the frame of its detail, or the detail in such a frame."""
+    height, width = image.window[2:] if framed else image.shape
+    axes.imshow(
+        picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation="nearest", aspect="auto"
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, linewidth=0.9 if framed else 0.4, color=FRAME if framed else "0.7")
+    if not framed:
+        top, left, high, wide = image.window
+        axes.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=FRAME, linewidth=0.9))
