@@ -560,7 +560,7 @@ def _on_masks(settings: Map, dataset: Map) -> Resources:
     images = min(images, settings["limit"] or images)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
-    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus, disk_mb=10 + images / 20)
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:
