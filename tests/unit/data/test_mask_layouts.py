@@ -274,3 +274,11 @@ def test_fetching_names_a_missing_mask_and_a_damaged_one(tmp_path: Path) -> None
     gone.write_bytes(b"<!DOCTYPE html><html>please log in</html>")
     with pytest.raises(DataError, match=f"{names['te1'][0]}.png: an HTML page"):
         fetch(DEFINITION, None, tmp_path / "run", [str(tmp_path / "mine")])
+
+
+def test_fetching_pairs_of_ones_own(tmp_path: Path) -> None:
+    pairs_without_splits(tmp_path / "mine")
+    definition = {"name": "mine", "layout": "pairs", "source": {"local": True}, "images": {"all": 1}}
+    assert fetch(definition, None, tmp_path / "run", [str(tmp_path / "mine")]).n_files == 2
+    with pytest.raises(DataError, match=r"1 images of split all, but the definition of mine states 2"):
+        fetch(definition | {"images": {"all": 2}}, None, tmp_path / "other", [str(tmp_path / "mine")])
