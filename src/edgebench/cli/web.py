@@ -236,13 +236,13 @@ def build(root: Path) -> gradio.Blocks:
                 still = {"format": "png", "interactive": False, "buttons": BUTTONS}
                 with gradio.Row():
                     pictures = [gradio.Image(label=first, **still), gradio.Image(label=second, **still)]
+                cutout = gradio.File(
+                    label="Cut-out to take away (PNG with alpha)", interactive=False, visible=may_have_cutout
+                )
                 pictures.append(
                     gradio.Image(
                         label=third, visible=may_have_third, **{**still, "format": "gif"}
                     )  # files, as they are
-                )
-                cutout = gradio.File(
-                    label="Cut-out to take away (PNG with alpha)", interactive=False, visible=may_have_cutout
                 )
 
         def shown(chosen: str) -> list[Any]:
