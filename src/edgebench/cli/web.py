@@ -239,11 +239,8 @@ def build(root: Path) -> gradio.Blocks:
                 cutout = gradio.File(
                     label="Cut-out to take away (PNG with alpha)", interactive=False, visible=may_have_cutout
                 )
-                pictures.append(
-                    gradio.Image(
-                        label=third, visible=may_have_third, **{**still, "format": "gif"}
-                    )  # files, as they are
-                )
+                # Files, which are shown as they are.
+                pictures.append(gradio.Image(label=third, visible=may_have_third, **{**still, "format": "gif"}))
 
         def shown(chosen: str) -> list[Any]:
             titles, (third, takeaway) = titles_of(chosen)

@@ -249,7 +249,7 @@ def test_weight_files(tmp_path: Path) -> None:
         load_weights(path)
     save_file(weight_tensors(made.state_dict(), code), path, metadata=weight_metadata(made.config, code))
     loaded, its_code = load_weights(path)
-    assert its_code is not None
+    assert isinstance(its_code, PatchCodec)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in made.state_dict().items())
     assert all(torch.equal(value, its_code.state_dict()[name]) for name, value in code.state_dict().items())
     assert trained_size(path) == 1024
@@ -258,6 +258,9 @@ def test_weight_files(tmp_path: Path) -> None:
         save_file(weight_tensors(made.state_dict(), code), path, metadata=metadata)
         with pytest.raises(DataError, match=message) if message else nullcontext():
             assert trained_size(path) == 96
+    save_file(made.state_dict(), path, metadata=weight_metadata(made.config, code))
+    with pytest.raises(DataError, match="basis is missing"):
+        load_weights(path)
     other = weight_metadata(network(injection=False).config, code)
     save_file(weight_tensors(made.state_dict(), code), path, metadata=other)
     with pytest.raises(DataError, match="weights of another model: injectors"):
