@@ -57,6 +57,7 @@ COLUMNS_OF = {
         "biou",
         "iou",
     ],
+    "outlines": ["mae", "iou"],
 }
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
@@ -471,6 +472,11 @@ class Workbench:
                     f"config/protocols/{protocol.name}.yaml."
                 )
             definition["max_distance"] = tolerance
+        if protocol.method == "outlines" and not predict.settings.get("edges"):
+            raise ConfigError(
+                f"config/protocols/{protocol.name}.yaml scores predicted edges, but run '{predict.role}' of method "
+                f"'{predict.settings['method']}' writes none. Set {predict.role}.edges: true, or drop the protocol."
+            )
         settings = Evaluate(
             method=protocol.method,
             dataset=predict.settings["dataset"],
@@ -554,7 +560,7 @@ def _on_masks(settings: Map, dataset: Map) -> Resources:
     images = min(images, settings["limit"] or images)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
-    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:

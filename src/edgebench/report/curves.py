@@ -15,7 +15,7 @@ from edgebench.errors import DataError
 from edgebench.metrics.masks import PROTOCOLS, image_curves
 from edgebench.report.bootstrap import LEVEL, Floats, draw_weights, weighted_mean
 from edgebench.report.collect import Collected, Evaluation, Row
-from edgebench.report.style import DASHES, colour, legend_below, panels_with_legend, sections, set_title
+from edgebench.report.style import DASHES, MOST_ACROSS, colour, legend_below, panels_with_legend, sections, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,21 +57,18 @@ def _draw(collected: Collected, letter: Letter) -> Figure:
     if not shown:
         raise DataError(f"table '{collected.spec.table}': no row was scored by a protocol of masks: no curve to draw.")
     labels = list(dict.fromkeys(row.label for _, _, rows in shown for row in rows))
-    figure, panels = panels_with_legend(len(shown), 3.2, 2.7)
+    # Protocols stand beside one another, so that a section's panels are a line.
+    figure, panels = panels_with_legend(len(shown), 3.2, 2.7, len(protocols) if len(protocols) > 1 else MOST_ACROSS)
     for panel, (section, name, rows) in zip(panels, shown, strict=True):
         for row in rows:
             _line(panel, row, name, letter, labels.index(row.label))
-        title = [section, name] if len(protocols) > 1 else [section or name]
-        panel.set_title("\n".join(textwrap.fill(each, 40) for each in title if each))
+        rule = PROTOCOLS[protocols[name]["rule"]]
+        title = [section, f"protocol {rule.name}{', masks cut at one half' if rule.binarise else ''}"]
+        panel.set_title("\n".join(textwrap.fill(each, 40) for each in title if each), fontsize=9)
         panel.set(xlabel="Threshold (grey level)", ylabel=f"{letter.upper()}-measure", xlim=(-4, 259))
         panel.xaxis.set_major_locator(FixedLocator([0, 64, 128, 192, 255]))
         panel.grid(color="0.92", linewidth=0.7)
         panel.set_axisbelow(True)
-        if PROTOCOLS[protocols[name]["rule"]].binarise:
-            panel.annotate(
-                "masks are cut at one half first", (0.5, 0.02), xycoords="axes fraction",
-                ha="center", va="bottom", fontsize=7, color="0.45",
-            )  # fmt: skip
     legend_below(figure, panels)
     set_title(figure, collected.spec)
     return figure
@@ -85,7 +82,7 @@ def _line(axes: Axes, row: Row, protocol: str, letter: Letter, index: int) -> No
     if band is not None:
         axes.fill_between(levels, *band, color=tint, alpha=0.15, linewidth=0)
     axes.plot(levels, curve, style, color=tint, linewidth=1.4, label=row.label)
-    best = np.flatnonzero(curve == curve.max())
+    best = np.flatnonzero(np.isclose(curve, curve.max(), rtol=0, atol=1e-9))
     middle = best[len(best) // 2]
     axes.plot(middle, curve[middle], "o", color=tint, markersize=5, markeredgecolor="white", clip_on=False)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgebench.errors import DataError
 from edgebench.report.collect import Collected, TableSpec
 from edgebench.report.pictures import choose_ids, rows_on_images
-from edgebench.report.style import COLOURS, set_title
+from edgebench.report.style import COLOURS, sections, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,10 +75,12 @@ def mask_grid(collected: Collected) -> Figure:
         DataError: no row names its data set, the rows have no image in common, the data set has no masks, or a map is
             damaged or of another size than its image.
     """
-    rows, dataset, common = rows_on_images(collected, collected.rows)
+    parts = sections(collected, [row for row in collected.rows if row.runs])
+    title, members = parts[0] if parts else ("", [])
+    rows, dataset, common = rows_on_images(collected, members)
     maps = [(row.label, row.runs[0].predict) for row in rows]
     images = [_zoomed(dataset, name, maps) for name in choose_ids(common)]
-    return _draw(images, collected.spec, collected.spec.groups.get(rows[0].group, ""))
+    return _draw(images, collected.spec, title)
 
 
 def _zoomed(dataset: Dataset, name: str, maps: Sequence[tuple[str, Path]]) -> Zoomed:
@@ -166,8 +168,8 @@ def _sums(values: NDArray[Any], length: int, axis: int) -> NDArray[np.int32]:
 
 # Drawing ---------------------------------------------------------------------------------------------
 
-SIDE, GAP, BETWEEN, MARGIN = 1.15, 0.04, 0.16, 0.75
-"""Width of a picture, space between its panels, between images, and for names; inches."""
+SIDE, GAP, BETWEEN = 1.15, 0.04, 0.16
+"""Longest side of a picture, space between pictures, and more of it between images; inches."""
 
 MOST_COLUMNS = 8
 
@@ -176,46 +178,50 @@ def _draw(images: Sequence[Zoomed], spec: TableSpec, subtitle: str) -> Figure:
     """Methods side by side with their details below; or below one another, details beside, when there are many."""
     titles = [title for title, _, _ in images[0].panels]
     across = len(titles) <= MOST_COLUMNS
-    tall = [SIDE * image.shape[0] / image.shape[1] for image in images]
-    wide = [SIDE * image.shape[1] / image.shape[0] for image in images]
-    if across:
-        width, height = len(titles) * (SIDE + GAP), sum(2 * (each + GAP) + BETWEEN for each in tall)
-    else:
-        width, height = sum(2 * (each + GAP) + BETWEEN for each in wide), len(titles) * (SIDE + GAP)
-    figure = Figure(figsize=(MARGIN + width, height), dpi=300)
+    sizes = [tuple(SIDE * side / max(image.shape) for side in image.shape) for image in images]
+    # Each image takes two pictures along the one axis, each method one along the other.
+    along = [height if across else width for height, width in sizes]
+    beside = max(width if across else height for height, width in sizes)
+    lengths = (sum(2 * (each + GAP) + BETWEEN for each in along), len(titles) * (beside + GAP))
+    width, height = lengths[::-1] if across else lengths
+    figure = Figure(figsize=(width, height), dpi=300)
+
+    def inches(left: float, top: float) -> tuple[float, float]:
+        return left / width, 1 - top / height
+
     start = 0.0
-    for k, image in enumerate(images):
-        side = tall[k] if across else wide[k]
-        for p, (title, picture, detail) in enumerate(image.panels):
-            for d, shown in enumerate((picture, detail)):
-                along, beside = start + d * (side + GAP), p * (SIDE + GAP)
-                left, top = (beside, along) if across else (along, beside)
-                size = (SIDE, side) if across else (side, SIDE)
-                place = (
-                    (MARGIN + left) / (MARGIN + width), 1 - (top + size[1]) / height,
-                    size[0] / (MARGIN + width), size[1] / height,
-                )  # fmt: skip
-                axes = figure.add_axes(place)
-                _show(axes, shown, image, framed=d == 1)
-                above, beside_text = (title, image.name) if across else (image.name, title)
-                if d == 0 and (k if across else p) == 0:
-                    axes.set_title(textwrap.fill(above, 20), fontsize=8, pad=4)
-                if d == 0 and (p if across else k) == 0:
-                    axes.set_ylabel(textwrap.fill(beside_text, 14), fontsize=8, rotation=0, ha="right", va="center")
+    for image, (high, wide), side in zip(images, sizes, along, strict=True):
+        for p, (_, *pictures) in enumerate(image.panels):
+            for d, picture in enumerate(pictures):
+                first, second = start + d * (side + GAP), p * (beside + GAP)
+                second += (beside - (wide if across else high)) / 2
+                left, top = (second, first) if across else (first, second)
+                axes = figure.add_axes((*inches(left, top + high), wide / width, high / height))
+                _show(axes, picture, image, detail=d == 1)
+        centre = start + side + GAP / 2
+        name = textwrap.fill(image.name, 26)
+        if across:
+            figure.text(*inches(-0.08, centre), name, rotation=90, fontsize=7, ha="right", va="center", ma="center")
+        else:
+            figure.text(*inches(centre, -0.08), name, fontsize=7, ha="center", va="bottom")
         start += 2 * (side + GAP) + BETWEEN
-    lines = max(len(textwrap.wrap(title, 20)) for title in (titles if across else [each.name for each in images]))
-    set_title(figure, spec, subtitle, y=1 + (0.12 + 0.14 * lines) / height, va="bottom")
+    for p, title in enumerate(titles):
+        centre = p * (beside + GAP) + beside / 2
+        if across:
+            figure.text(*inches(centre, -0.08), textwrap.fill(title, 18), fontsize=8, ha="center", va="bottom")
+        else:
+            figure.text(*inches(-0.08, centre), textwrap.fill(title, 18), fontsize=8, ha="right", va="center")
+    above = max(len(textwrap.wrap(each, 18)) for each in (titles if across else [image.name for image in images]))
+    set_title(figure, spec, subtitle, y=1 + (0.2 + 0.14 * above) / height, va="bottom")
     return figure
 
 
-def _show(axes: Axes, picture: Picture, image: Zoomed, *, framed: bool) -> None:
+def _show(axes: Axes, picture: Picture, image: Zoomed, *, detail: bool) -> None:
     """A picture with the frame of its detail, or the detail in such a frame."""
-    height, width = image.window[2:] if framed else image.shape
-    axes.imshow(
-        picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation="nearest", aspect="auto"
-    )
+    height, width = image.window[2:] if detail else image.shape
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect="auto")
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, linewidth=0.9 if framed else 0.4, color=FRAME if framed else "0.7")
-    if not framed:
+    axes.spines[:].set(visible=True, linewidth=0.9 if detail else 0.4, color=FRAME if detail else "0.7")
+    if not detail:
         top, left, high, wide = image.window
         axes.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=FRAME, linewidth=0.9))

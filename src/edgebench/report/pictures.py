@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgebench.errors import DataError
 from edgebench.report.bootstrap import Floats
-from edgebench.report.collect import Collected, Row, TableSpec
+from edgebench.report.collect import Collected, Row, SeedRun, TableSpec
 from edgebench.report.style import set_title
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row]
     rows = [row for row in rows if row.runs and row.runs[0].dataset]
     if not rows:
         raise DataError(f"table '{collected.spec.table}': no row names its data set, so no image can be shown.")
+    rows = [row for row in rows if same_images(row.runs[0], rows[0].runs[0])]
     where = rows[0].runs[0].dataset or {}
-    rows = [row for row in rows if _same_images(row.runs[0].dataset or {}, where)]
     dataset = open_dataset(where["layout"], where["folder"], where["split"])
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
@@ -134,9 +134,10 @@ def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row]
     return rows, dataset, list(common)
 
 
-def _same_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_images(one: SeedRun, other: SeedRun) -> bool:
     """Whether two runs took their images from one place; how many they took may differ."""
-    return all(one[key] == other[key] for key in ("folder", "layout", "split"))
+    ours, theirs = one.dataset or {}, other.dataset or {}
+    return all(ours[key] == theirs[key] for key in ("folder", "layout", "split"))
 
 
 def _references(dataset: Dataset, ids: Sequence[str]) -> list[tuple[str, list[NDArray[Any]]]]:

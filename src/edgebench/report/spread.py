@@ -19,7 +19,7 @@ from edgebench.files import digest
 from edgebench.report.bootstrap import Floats
 from edgebench.report.collect import Collected, Evaluation, SeedRun
 from edgebench.report.mask_pictures import Picture, read_levels, shrunk
-from edgebench.report.pictures import choose_ids
+from edgebench.report.pictures import choose_ids, same_images
 from edgebench.report.style import colour, set_title
 from edgebench.report.tables import column_title
 
@@ -67,21 +67,21 @@ def determinism(collected: Collected) -> Figure:
     overall = np.mean([each.mean(axis=0) for each in pixels.values()], axis=0)
     shown = chosen[int(np.argsort(overall)[len(overall) // 2])]
 
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2, 1])
     _boxes(parts[0], scores, pixels)
     _example(parts[1], dataset, shown, {label: same[0] for label, same in labels.items()})
-    counts = sorted({len(each.runs) for each in found})
-    set_title(
-        figure,
-        collected.spec,
-        f"{' or '.join(map(str, counts))} draws of the noise; scores of {len(ids)} images, pixels of {len(chosen)}",
-    )
+    draws = " or ".join(map(str, sorted({len(each.runs) for each in found})))
+    of = f"{len(ids)} images" + (f", pixels of {len(chosen)} of them" if len(chosen) < len(ids) else "")
+    set_title(figure, collected.spec, f"{draws} draws of the noise, {of}")
     return figure
 
 
 def find_draws(collected: Collected) -> list[Draws]:
-    """Runs that share weights and settings but for `noise`, in the table's order."""
+    """Runs that share weights, images and all settings but `noise`, in the table's order.
+
+    Of several data sets or splits only the first that has such runs is taken.
+    """
     found: dict[str, dict[int, tuple[str, SeedRun]]] = {}
     for row in collected.rows:
         for run in row.runs:
@@ -91,11 +91,9 @@ def find_draws(collected: Collected) -> list[Draws]:
                 where = [str(run.dataset[key]) for key in ("folder", "layout", "split")]
                 key = digest([run.training["id"], settings, where])
                 found.setdefault(key, {}).setdefault(int(noise), (row.label, run))
-    return [
-        Draws(_common([label for label, _ in draws.values()]), [run for _, run in draws.values()])
-        for draws in found.values()
-        if len(draws) > 1
-    ]
+    several = [list(draws.values()) for draws in found.values() if len(draws) > 1]
+    same = [draws for draws in several if same_images(draws[0][1], several[0][0][1])]
+    return [Draws(_common([label for label, _ in draws]), [run for _, run in draws]) for draws in same]
 
 
 def _common(labels: Sequence[str]) -> str:
@@ -203,7 +201,7 @@ def _boxes(figure: SubFigure, scores: Mapping[str, Mapping[str, Floats]], pixels
     right.set_xticks([0], ["grey level"], fontsize=8)
     left.set_title("Scores of an image")
     right.set_title("Pixels of an image")
-    left.set_ylabel("Standard deviation over draws")
+    left.set_ylabel("Standard deviation")
     for axes in (left, right):
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color="0.92", linewidth=0.7)
@@ -231,8 +229,8 @@ def _example(figure: SubFigure, dataset: Dataset, name: str, draws: Mapping[str,
         _picture(grid[2 + 2 * k], _levels(mean), f"{label}: mean")
         last = grid[3 + 2 * k]
         mapped = last.imshow(_levels(spread / highest) / 255 * highest, cmap="magma", vmin=0, vmax=highest)
-        _frame(last, f"{label}: spread")
-    figure.colorbar(mapped, ax=list(grid), label="Standard deviation", shrink=0.8, aspect=12, pad=0.01)
+        _frame(last, f"{label}: deviation")
+    figure.colorbar(mapped, cax=last.inset_axes((1.06, 0, 0.08, 1)))
     grid[0].set_xlabel(textwrap.fill(name, 20), fontsize=8)
 
 
@@ -249,4 +247,4 @@ def _picture(axes: Axes, picture: Picture, title: str) -> None:
 def _frame(axes: Axes, title: str) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, linewidth=0.4, color="0.7")
-    axes.set_title(textwrap.fill(title, 16), fontsize=8)
+    axes.set_title(textwrap.fill(title, 18), fontsize=8)

@@ -54,15 +54,18 @@ def sections(collected: Collected, rows: Sequence[Row]) -> list[tuple[str, list[
     return [(title, members) for title, members in found if members]
 
 
-def panels_with_legend(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, at most `MOST_ACROSS` side by side; `legend_below` fills what is left.
+def panels_with_legend(
+    count: int, width: float, height: float, most_across: int = MOST_ACROSS
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most `most_across` side by side, with room for `legend_below`.
 
     Args:
         count: Number of panels.
         width: Of one panel, inches.
         height: Of one panel, inches.
+        most_across: Panels side by side.
     """
-    across = min(count, MOST_ACROSS)
+    across = min(count, most_across)
     down = -(-count // across)
     figure = Figure(figsize=(width * across, height * down + 1.0), layout="constrained")
     panels = list(np.ravel(figure.subplots(down, across, squeeze=False)))

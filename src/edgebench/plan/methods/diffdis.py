@@ -63,7 +63,7 @@ class DiffdisTrain(Train):
     stream_embedding: bool = True
     interaction: Literal["mutual", "concat", "self", "none"] = "mutual"
     injection: bool = True
-    cutmix: bool = True
+    cutmix: Annotated[bool, BY_SCALE] = True
     size: Annotated[PositiveInt, BY_SCALE] = 1024
     margin: Annotated[int, Field(ge=0), BY_SCALE] = 30
     colour: Annotated[bool, BY_SCALE] = True
