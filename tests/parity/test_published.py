@@ -5,7 +5,6 @@ from pathlib import Path
 
 from edgebench.plan.published import published_rows
 
-
 OWN_NAMES = {"e_measure": {"adaptive_e", "mean_e"}, "inference_time_s": {"seconds_per_image"}}
 
 

@@ -51,7 +51,7 @@ def describe_bytes(start: bytes) -> str | None:
     return None
 
 
-def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
+def read_image(path: str | Path, content: bytes | None = None, turn: bool = True) -> np.ndarray:
     """Read an image file as 8-bit RGB, the way a person sees it.
 
     The EXIF orientation is applied; grey, palette, 1-bit and CMYK are converted; transparency is laid on
@@ -60,6 +60,7 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
     Args:
         path: JPEG, PNG, TIFF, WebP, BMP, PGM or PPM; the content decides, not the suffix.
         content: The file's bytes, where it is no file of its own; `path` is then what messages call it.
+        turn: Apply the EXIF orientation; else the pixels are left as they are stored.
 
     Returns:
         (H, W, 3) uint8.
@@ -68,7 +69,7 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
         DataError: the file is missing, empty, truncated, not an image, or larger than `MAX_PIXELS`.
     """
     with _opened(Path(path), content) as image:
-        image = _upright(image, Path(path))
+        image = _decoded(image, Path(path), turn)
         if image.has_transparency_data and not image.mode.startswith("I"):
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -101,7 +102,7 @@ def read_layers(path: str | Path) -> Layers:
         profile = image.info.get("icc_profile")
         # Bytes 16 to 19 name the colours that a profile is about (ICC.1:2022, 7.2); CMYK and grey do not stay such.
         profile = profile if profile and profile[16:20] == b"RGB " else None
-        image = _upright(image, Path(path))
+        image = _decoded(image, Path(path))
         alpha = None
         if image.has_transparency_data and not image.mode.startswith("I"):
             image = image.convert("RGBA")
@@ -109,7 +110,7 @@ def read_layers(path: str | Path) -> Layers:
         return Layers(_colours(image), alpha, profile)
 
 
-def _upright(image: Image.Image, path: Path) -> Image.Image:
+def _decoded(image: Image.Image, path: Path, turn: bool = True) -> Image.Image:
     """The decoded picture, turned as its EXIF says."""
     if image.mode == "F":
         raise DataError(
@@ -117,7 +118,7 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
             f"run the same command again."
         )
     image.load()
-    return ImageOps.exif_transpose(image)
+    return ImageOps.exif_transpose(image) if turn else image
 
 
 def _colours(image: Image.Image) -> np.ndarray:

@@ -28,8 +28,8 @@ FIGURES = {
     "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
     "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
     "mask_grid": (
-        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Below or beside "
-        "each picture stands the detail that its frame shows: where the ground truth has most contour."
+        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Below or "
+        "beside each picture stands the detail that its frame shows: where the ground truth has most contour."
     ),
     "f_curves": (
         "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "
@@ -48,6 +48,11 @@ FIGURES = {
         "spread."
     ),
 }
+
+
+def stand(names: str) -> str:
+    """The verb for one data set that stands in for another, or for several joined by `and`."""
+    return "stand" if " and " in names else "stands"
 
 
 @dataclass(frozen=True)
@@ -246,7 +251,7 @@ class Table:
         content = self._content()
         lines = [
             f"**{content['title']}** at scale *{self.scale_name}*: {self.scale.title}.",
-            *(f"Data set *{other}* stands in for *{name}*." for name, other in content["stand_ins"].items()),
+            *(f"Data set *{other}* {stand(other)} in for *{name}*." for name, other in content["stand_ins"].items()),
             *([] if self.scale_name == "paper" else ["Not comparable with the printed numbers."]),
             f"Protocols: {', '.join(self.experiment.protocol)}. Seeds: {', '.join(map(str, content['seeds']))}.",
             *(f"Changed on the command line: {key} = {value}." for key, value in self.overrides.items()),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-LOG_WIDTH = 160
+LOG_WIDTH = 220
 _STYLE = {"match": "green", "holds": "green", "differs": "red", "does not hold": "red"}
 
 

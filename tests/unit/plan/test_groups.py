@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,7 +106,9 @@ def test_a_mean_of_some_same_sections_speaks_of_those_that_are_shown(repository:
 
 
 def test_rows_that_a_scale_makes_the_same_are_told(bench: Workbench) -> None:
-    said = "These rows show the same runs at this scale: From scratch, train 1, test 1; SD-Turbo, train 1, test 1; SD 2.1"
+    said = (
+        "These rows show the same runs at this scale: From scratch, train 1, test 1; SD-Turbo, train 1, test 1; SD 2.1"
+    )
     for scale, expected in (("demo", True), ("paper", False)):
         notes = bench.find_table(scale, "diffdis/pretrained_steps").spec()["notes"]
         assert any(note.startswith(said) for note in notes) == expected
@@ -162,7 +165,7 @@ def test_masks_of_other_methods_enter_as_the_experiment_says(repository: Path, t
         ({"groups": []}, r"DiffDIS.* has several printed numbers for '\w+'. Add a 'dataset'"),
     ],
 )
-def test_wrong_sections_are_named(repository: Path, changes: dict[str, object], message: str) -> None:
+def test_wrong_sections_are_named(repository: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         changed(repository, **changes).plan("demo")
     assert f"config/experiments/{MAIN}.yaml" in str(raised.value)
