@@ -298,7 +298,7 @@ class Workbench:
             settings={"method": method, "preset": definition.preset},
             inputs={"checkpoint": fetched},
             words=(name,),
-            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"] / 2).model_dump(),
+            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"]).model_dump(),
         )
 
     def checkpoint_runs(self, name: str) -> list[Run]:

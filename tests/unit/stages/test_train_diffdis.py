@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.run import carry_out
 from edgebench.training.records import Records
+from tests.unit.diffdis_processes import forkserver
 from tests.unit.diffdis_repository import TABLE, draw_discs, make_repository
 from tests.unit.methods.stable_diffusion import official, save_model
 
@@ -127,8 +128,9 @@ def test_edges_are_those_that_were_drawn(repository: Path) -> None:
         carry_out(Path(run.spec_file))
 
 
-def kill_at_save(spec_file: str, number: int) -> None:
+def kill_at_save(folder: str, spec_file: str, number: int) -> None:
     """Carry out a run and die right after its checkpoint of this number."""
+    os.chdir(folder)
     ours, saved = Records.save, 0
 
     def save(self: Records, *given: Any) -> None:
@@ -138,8 +140,8 @@ def kill_at_save(spec_file: str, number: int) -> None:
         if saved == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Records.save = save  # type: ignore[method-assign]
-    carry_out(Path(spec_file))
+    with mock.patch.object(Records, "save", save):
+        carry_out(Path(spec_file))
 
 
 @pytest.mark.parametrize("scale", ["tiny", "paper"])
@@ -147,7 +149,7 @@ def test_killed_and_resumed_is_undisturbed(repository: Path, scale: str) -> None
     often = {"runtime": {"checkpoint_minutes": 1e-9}}
     steps = {"train.steps": 5, "train.schedule": "compounding_decay", "train.warmup_steps": 2}
     _, run = planned(scale, often, **steps)
-    process = multiprocessing.get_context("fork").Process(target=kill_at_save, args=(run.spec_file, 2))
+    process = forkserver().Process(target=kill_at_save, args=(str(repository), run.spec_file, 2))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

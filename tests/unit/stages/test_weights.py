@@ -30,32 +30,32 @@ def finish(folder: str | Path) -> Path:
 
 def test_a_file_and_a_folder(bench: Workbench, tmp_path: Path) -> None:
     weights = finish(tmp_path / "run")
-    assert find_weights(bench, str(weights)) == weights
-    assert find_weights(bench, str(tmp_path / "run")) == weights
+    assert find_weights(bench, str(weights), "memo") == weights
+    assert find_weights(bench, str(tmp_path / "run"), "memo") == weights
 
 
 def test_a_released_checkpoint(bench: Workbench) -> None:
     with pytest.raises(DataError, match=r"not here yet.*`edgebench fetch memo_bsds_early`"):
-        find_weights(bench, "memo_bsds_early")
+        find_weights(bench, "memo_bsds_early", "memo")
     weights = finish(bench.released_run("memo_bsds_early").folder)
-    assert find_weights(bench, "memo_bsds_early") == weights
+    assert find_weights(bench, "memo_bsds_early", "memo") == weights
 
 
 def test_a_scale(bench: Workbench) -> None:
     with pytest.raises(DataError, match=r"not here yet.*`snakemake --cores all (\S+)`") as caught:
-        find_weights(bench, "demo")
+        find_weights(bench, "demo", "memo")
     record = re.search(r"`snakemake --cores all (\S+)`", str(caught.value))
     assert record is not None
     assert bench.find_run(Path(record[1]).parent.name).role == "finetune"
     weights = finish(Path(record[1]).parent)
-    assert find_weights(bench, "demo") == weights
+    assert find_weights(bench, "demo", "memo") == weights
 
 
 def test_an_unfinished_run_is_not_taken(bench: Workbench) -> None:
     weights = finish(bench.released_run("memo_bsds_late").folder)
     (weights.parent / "run.json").unlink()
     with pytest.raises(DataError, match="not here yet"):
-        find_weights(bench, "memo_bsds_late")
+        find_weights(bench, "memo_bsds_late", "memo")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_an_unfinished_run_is_not_taken(bench: Workbench) -> None:
 )
 def test_mistakes(bench: Workbench, name: str, message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=re.escape(message)):
-        find_weights(bench, name)
+        find_weights(bench, name, "memo")
