@@ -82,9 +82,13 @@ def test_from_a_fetched_model(repository: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_from_a_model_that_predicts_the_velocity(repository: Path) -> None:
     save_model(repository / "turbo_v", "v_prediction")
-    folder = carried_out(**{"train.backbone": "sd21_v", "train.times": "any"})
-    network, _ = load_weights(folder / "weights.safetensors")
+    sparing = {"train.precision": "bf16", "train.gradient_checkpointing": True, "train.accumulate": 2}
+    folder = carried_out(**{"train.backbone": "sd21_v", "train.times": "any"}, **sparing)
+    network, codec = load_weights(folder / "weights.safetensors")
     assert network.config.prediction == "v_prediction"
+    assert isinstance(codec, VaeCodec)
+    stored = load_file(folder / "weights.safetensors")
+    assert {each.dtype for each in stored.values() if each.is_floating_point()} == {torch.float32}
 
 
 def test_random_weights_between_the_same_autoencoder_and_text(
