@@ -16,7 +16,7 @@ from edgebench.methods.diffdis.contours import contour
 from edgebench.methods.diffdis.diffusion import Sampler, clean_from, pyramid_noise, scheduler, signal_and_noise
 from edgebench.methods.diffdis.objective import CLASS_RATE
 from edgebench.methods.diffdis.presets import Prediction
-from edgebench.training.decay import compounding_decay
+from edgebench.training.settings import LoopSettings
 
 torch.set_num_threads(1)
 
@@ -84,6 +84,15 @@ def test_contours(folder: Path) -> None:
 def test_learning_rates(folder: Path) -> None:
     rows = json.loads((folder / "lr_schedule.json").read_text())["rows"]
     assert len(rows) == 100
+    per_epoch = 7
+    settings = LoopSettings(
+        steps=per_epoch * len(rows),
+        batch=4,
+        learning_rate=3e-5,
+        schedule="compounding_decay",
+        epochs=len(rows),
+    )
     for epoch, base, embedding in rows:
-        decay = compounding_decay(epoch - 1, len(rows), len(rows))
-        assert (3e-5 * decay, 3e-5 * CLASS_RATE * decay) == pytest.approx((base, embedding), rel=1e-12)
+        for step in (per_epoch * (epoch - 1), per_epoch * epoch - 1):  # the first and the last of the epoch
+            rate = settings.learning_rate * settings.multiplier(step)
+            assert (rate, rate * CLASS_RATE) == pytest.approx((base, embedding), rel=1e-12)

@@ -1,4 +1,4 @@
-"""ECSSD and DAVIS as published: every pair fits, and a folder of one's own in the layout of DIS5K is fetched."""
+"""ECSSD and DAVIS as published, their outlines as the authors draw them, and frames in the layout of DIS5K."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 from edgebench.data.adapters import open_dataset
 from edgebench.data.fetch import fetch
 from edgebench.data.manifest import read_manifest
+from edgebench.methods.diffdis.contours import contour
 
 DATASETS = Path(__file__).resolve().parents[2] / "config" / "datasets"
 
@@ -51,3 +52,15 @@ def test_frames_in_the_layout_of_dis5k(shared: Path, tmp_path: Path) -> None:
         dataset = open_dataset("dis5k", tmp_path / "run", split)
         assert dataset.ids == [f"1#Bird#{image_id}"]
         np.testing.assert_array_equal(dataset.mask(dataset.ids[0]), frames.mask(image_id))
+
+
+def test_outlines_are_those_of_opencv(shared: Path) -> None:
+    """The authors' script calls OpenCV: dilation minus erosion, 5 x 5, kept from level 6 on."""
+    cv2 = pytest.importorskip("cv2")
+    frames = open_dataset("davis", shared / "data" / "DAVIS", "val")
+    for image_id in frames.ids[::6]:
+        hard = frames.mask(image_id)
+        for mask in (hard, cv2.resize(hard, (321, 203), interpolation=cv2.INTER_AREA)):
+            kernel = np.ones((5, 5), np.uint8)
+            difference = cv2.dilate(mask, kernel) - cv2.erode(mask, kernel)
+            np.testing.assert_array_equal(contour(mask), np.where(difference >= 6, 255, 0))

@@ -33,7 +33,7 @@ def memo(
 
     Example: `edgebench export memo --weights weights.safetensors -o onnx`
     """
-    file = find_weights(root, weights)
+    file = find_weights(root, weights, "memo")
 
     from edgebench.methods.memo.export import export_onnx
     from edgebench.methods.memo.weights import load_network

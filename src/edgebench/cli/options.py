@@ -46,8 +46,8 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
     return bench
 
 
-def find_weights(root: Path, name_or_file: str) -> Path:
-    """The weight file that a person names: a file, a run's folder, a checkpoint or a scale.
+def find_weights(root: Path, name_or_file: str, method: str) -> Path:
+    """The weight file of a method that a person names: a file, a run's folder, a checkpoint or a scale.
 
     Only names need the repository, so that `edgebench predict` with a file works in any folder.
     """
@@ -55,7 +55,7 @@ def find_weights(root: Path, name_or_file: str) -> Path:
         return Path(name_or_file)
     from edgebench.stages import weights
 
-    return weights.find_weights(workbench(root, None), name_or_file)
+    return weights.find_weights(workbench(root, None), name_or_file, method)
 
 
 def find_checkpoint(root: Path, name_or_folder: str) -> Path:

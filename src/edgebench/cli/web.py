@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from edgebench.cli.controls import all_controls, arguments, chosen_values, titles_of
 from edgebench.cli.options import Root
 from edgebench.errors import ConfigError, EdgebenchError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import gradio
     import numpy as np
 
-    from edgebench.stages.photos import Detector
+    from edgebench.stages.photos.answers import Detector, EdgeAnswer, MaskAnswer
 
 BUTTONS = ["download", "fullscreen"]  # no button that shares pictures with a public site
 LARGEST_UPLOAD = "40mb"
@@ -28,7 +28,8 @@ WAITING = 8
 """Requests that may wait for their turn; one is worked on at a time."""
 
 FORGET_SECONDS = 3600
-TITLE = "edgebench: edges of a photograph"
+TITLE = "edgebench: edges and masks of a photograph"
+RELEASED = {"memo": "memo_bsds_late", "diffdis": "diffdis_released"}
 
 
 def app(
@@ -39,7 +40,7 @@ def app(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     root: Root = Path("."),
 ) -> None:
-    """A page for one photograph: choose a method, see probability, edges and the reveal.
+    """A page for one photograph: choose a method, see edges and their reveal, or the mask and what it cuts out.
 
     Weights are those that lie below results/ (of `make demo`, of trainings, of released checkpoints that were
     fetched). Nothing leaves this machine. Needs Gradio: `pip install '.[app]'`. Ctrl-C ends it.
@@ -70,37 +71,39 @@ def _free_port(host: str) -> int:
         return port
 
 
+Picture: TypeAlias = "np.ndarray | Path | None"
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the page shows.
 
     Attributes:
-        probability: float (H, W) in [0, 1].
-        edges: bool (H, W).
-        animation: GIF of the reveal, when there is one.
+        pictures: One for each of the method's titles: uint8 (H, W) or (H, W, 3), a file, or nothing.
+        cutout: PNG with alpha to take away, of methods that cut out.
         text: Method, size, rounds and seconds.
     """
 
-    probability: np.ndarray
-    edges: np.ndarray
-    animation: Path | None
+    pictures: tuple[Picture, Picture, Picture]
+    cutout: Path | None
     text: str
 
 
 def respond(photo: Path | None, method: str, choices: dict[str, Any], folder: Path) -> Reply:
-    """Edges of a photograph by a method.
+    """Edges or the mask of a photograph by a method.
 
     Args:
         photo: Image file; None when none was given.
         method: One of `edgebench.stages.photos.METHODS`.
         choices: Values by the names of the method's arguments; others are left aside.
-        folder: Where an animation may be written.
+        folder: Where files may be written.
 
     Raises:
         EdgebenchError: the photograph or a choice cannot be used.
     """
     from edgebench.data.images import read_image
-    from edgebench.stages.photos import METHODS, detect
+    from edgebench.stages.photos import METHODS
+    from edgebench.stages.photos.answers import EdgeAnswer, MaskAnswer, ask
 
     if photo is None:
         raise ConfigError("Choose a photograph first.")
@@ -109,37 +112,57 @@ def respond(photo: Path | None, method: str, choices: dict[str, Any], folder: Pa
     taken = {name: choices[name] for name in arguments(method) if name in choices}
     if "weights" in arguments(method) and not taken.get("weights"):
         raise ConfigError(
-            "There are no weights yet: `make demo` trains some, `edgebench fetch memo_bsds_late` loads some."
+            f"There are no weights yet: `make demo` trains some, `edgebench fetch {RELEASED[method]}` loads some."
         )
     image = read_image(photo)
     start = time.perf_counter()
     detector = _detector(method, _stamp(taken), tuple(taken.items()))
     loaded = time.perf_counter()
-    (found,) = detect(detector, [image], [photo.stem])
-    seconds = time.perf_counter() - loaded
-    animation = None
-    if found.order is not None:
-        from edgebench.methods.memo.frames import write_reveal
-
-        handle, name = tempfile.mkstemp(suffix=".gif", dir=folder)
-        os.close(handle)
-        animation = Path(name)
-        write_reveal(animation, found.order, found.probability)
+    (answer,) = ask(detector, [image], [photo.stem])
     height, width = image.shape[:2]
-    parts = [f"{method}: {width} x {height} pixels", f"{seconds:.2f} s"]
-    if found.rounds is not None:
-        parts.insert(1, f"{found.rounds} rounds")
+    parts = [f"{method}: {width} x {height} pixels", f"{time.perf_counter() - loaded:.2f} s"]
     if loaded - start > 0.5:
         parts.append(f"{loaded - start:.1f} s to load the network")
-    parts.append(f"{100 * found.edges.mean():.1f} % of the pixels are edges")
-    return Reply(found.probability, found.edges, animation, ", ".join(parts))
+    if isinstance(answer, MaskAnswer):
+        parts.append(f"{100 * answer.facts['foreground']:.1f} % of the pixels are the object")
+        return Reply(*_cut_out(answer, photo, folder), ", ".join(parts))
+    assert isinstance(answer, EdgeAnswer)
+    if answer.rounds is not None:
+        parts.insert(1, f"{answer.rounds} rounds")
+    parts.append(f"{100 * answer.edges.mean():.1f} % of the pixels are edges")
+    return Reply(_edges(answer, folder), None, ", ".join(parts))
 
 
-def arguments(method: str) -> list[str]:
-    """Names of what a method can be told."""
-    from edgebench.stages.photos import METHODS
+def _edges(answer: EdgeAnswer, folder: Path) -> tuple[Picture, Picture, Picture]:
+    """Probability, edges and the reveal, when there is one."""
+    animation = None
+    if answer.order is not None:
+        from edgebench.methods.memo.frames import write_reveal
 
-    return list(inspect.signature(METHODS[method]).parameters)
+        animation = _new_file(folder, ".gif")
+        write_reveal(animation, answer.order, answer.probability)
+    return (255 * answer.probability).astype("uint8"), answer.edges.astype("uint8") * 255, animation
+
+
+def _cut_out(answer: MaskAnswer, photo: Path, folder: Path) -> tuple[tuple[Picture, Picture, Picture], Path]:
+    """Mask, cut-out and outline as they are shown, and the cut-out as it is taken away."""
+    from edgebench.data.images import read_layers, write_map_png
+    from edgebench.stages.photos.cutout import cut_out, on_checkerboard, write_cutout
+
+    layers = read_layers(photo)
+    cutout, file = cut_out(layers, answer.mask, answer.soft), folder / f"{photo.stem}-cutout.png"
+    write_cutout(file, cutout, layers.profile)
+    outline = None
+    if answer.outline is not None:
+        outline = _new_file(folder, ".png")
+        write_map_png(outline, answer.outline)
+    return ((255 * answer.mask).astype("uint8"), on_checkerboard(cutout), outline), file
+
+
+def _new_file(folder: Path, suffix: str) -> Path:
+    handle, name = tempfile.mkstemp(suffix=suffix, dir=folder)
+    os.close(handle)
+    return Path(name)
 
 
 def _stamp(choices: dict[str, Any]) -> int:
@@ -185,9 +208,10 @@ def build(root: Path) -> gradio.Blocks:
             f"the page needs Gradio ({error}). Type `pip install '.[app]'`; `edgebench predict` does the same "
             f"without it."
         ) from None
-    from edgebench.stages.photos import METHODS, trained_weights
+    from edgebench.stages.photos import METHODS
+    from edgebench.stages.weights import trained_weights
 
-    weights = [(label, str(path)) for label, path in trained_weights(root).items()]
+    controls = all_controls(trained_weights(root))
     methods = list(METHODS)
     folder = tempfile.TemporaryDirectory(prefix="edgebench-app-")
 
@@ -200,94 +224,55 @@ def build(root: Path) -> gradio.Blocks:
                 )
                 # The file as it came: edgebench reads more kinds than the component, and says what is wrong with one.
                 photo.preprocess = lambda upload: upload.path if upload else None
-                button = gradio.Button("Find edges", variant="primary")
+                button = gradio.Button("Go", variant="primary")
                 method = gradio.Dropdown(methods, value=methods[0], label="Method")
-                controls = _controls(gradio, weights, methods[0])
+                components = [
+                    getattr(gradio, each.component)(**each.settings, visible=each.serves(methods[0]))
+                    for each in controls
+                ]
             with gradio.Column(scale=2):
                 text = gradio.Textbox(label="Summary", interactive=False)
+                (first, second, third), (may_have_third, may_have_cutout) = titles_of(methods[0])
+                still = {"format": "png", "interactive": False, "buttons": BUTTONS}
                 with gradio.Row():
-                    probability = gradio.Image(
-                        label="Probability (bright = edge)", format="png", interactive=False, buttons=BUTTONS
-                    )
-                    edges = gradio.Image(label="Edges", format="png", interactive=False, buttons=BUTTONS)
-                animation = gradio.Image(label="Reveal", format="gif", interactive=False, buttons=BUTTONS)
+                    pictures = [gradio.Image(label=first, **still), gradio.Image(label=second, **still)]
+                cutout = gradio.File(
+                    label="Cut-out to take away (PNG with alpha)", interactive=False, visible=may_have_cutout
+                )
+                # Files, which are shown as they are.
+                pictures.append(gradio.Image(label=third, visible=may_have_third, **{**still, "format": "gif"}))
 
         def shown(chosen: str) -> list[Any]:
-            names = arguments(chosen)
-            return [gradio.update(visible=name in names) for name in controls] + [
-                gradio.update(visible="frames" in names, value=None)
+            titles, (third, takeaway) = titles_of(chosen)
+            return [
+                *(gradio.update(visible=each.serves(chosen)) for each in controls),
+                *(
+                    gradio.update(label=title, value=None, visible=visible)
+                    for title, visible in zip(titles, (True, True, third), strict=True)
+                ),
+                gradio.update(value=None, visible=takeaway),
             ]
 
         def find(path: str | None, chosen: str, *values: Any) -> tuple[Any, ...]:
             for old in Path(folder.name).iterdir():  # the page has its own copy by now
                 old.unlink()
-            choices = dict(zip(controls, values, strict=True))
+            choices = chosen_values(chosen, controls, values)
             try:
                 reply = respond(Path(path) if path else None, chosen, choices, Path(folder.name))
             except EdgebenchError as error:
                 message = str(error).replace(f"{path}", Path(path or "").name)  # where uploads lie interests nobody
                 raise gradio.Error(message, title="This did not work", print_exception=False) from error
-            return (
-                (255 * reply.probability).astype("uint8"),
-                reply.edges.astype("uint8") * 255,
-                str(reply.animation) if reply.animation else None,
-                reply.text,
-            )
+            files = [str(each) if isinstance(each, Path) else each for each in (*reply.pictures, reply.cutout)]
+            return (*files, reply.text)
 
         # One at a time: a second network in memory would help nobody.
-        method.change(shown, method, [*controls.values(), animation], api_visibility="private")
+        method.change(shown, method, [*components, *pictures, cutout], api_visibility="private")
         button.click(
             find,
-            [photo, method, *controls.values()],
-            [probability, edges, animation, text],
+            [photo, method, *components],
+            [*pictures, cutout, text],
             concurrency_limit=1,
             api_name="find",
         )
     page.queue(max_size=WAITING)
     return page
-
-
-def _controls(gradio: Any, weights: list[tuple[str, str]], first: str) -> dict[str, Any]:
-    """What can be chosen, by the names of the methods' arguments; those of the method `first` are visible."""
-    controls = {
-        "weights": gradio.Dropdown(
-            weights,
-            value=weights[0][1] if weights else None,
-            label="Weights",
-            info="Found below results/." if weights else "None found: `make demo` trains some.",
-        ),
-        "steps": gradio.Dropdown(
-            ["5", "10", "20", "50", "adaptive", "full"],
-            value="10",
-            label="Steps",
-            info="Rounds of the network; the time grows with them.",
-        ),
-        "guidance": gradio.Slider(
-            1, 3, value=1.4, step=0.1, label="Guidance", info="Higher draws more edges; above 1 a round costs double."
-        ),
-        "reveal": gradio.Dropdown(["locmax", "topk", "random"], value="locmax", label="Reveal"),
-        "long_side": gradio.Slider(
-            0,
-            1024,
-            value=320,
-            step=32,
-            label="Long side",
-            info="Larger photographs are made smaller first, which is much faster; 0 leaves them as they are.",
-        ),
-        "tile": gradio.Dropdown(
-            [("no tiles", 0), ("512", 512), ("768", 768), ("1024", 1024)],
-            value=0,
-            label="Tiles",
-            info="Photographs longer than this are cut into pieces: all the detail (with long side 0) in little "
-            "memory, but the network no longer sees the whole.",
-        ),
-        "device": gradio.Dropdown(["auto", "cpu", "cuda"], value="auto", label="Device"),
-        "frames": gradio.Checkbox(value=True, label="Animation of the reveal"),
-        "sigma": gradio.Slider(0.5, 5, value=1, step=0.1, label="Smoothing (pixels)"),
-        "low": gradio.Slider(0, 0.5, value=0.1, step=0.01, label="Low threshold"),
-        "high": gradio.Slider(0, 0.5, value=0.2, step=0.01, label="High threshold"),
-        "threshold": gradio.Slider(0, 0.7, value=0.1, step=0.01, label="Threshold"),
-    }
-    for name, control in controls.items():
-        control.visible = name in arguments(first)
-    return controls

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def describe_bytes(start: bytes) -> str | None:
     return None
 
 
-def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
+def read_image(path: str | Path, content: bytes | None = None, turn: bool = True) -> np.ndarray:
     """Read an image file as 8-bit RGB, the way a person sees it.
 
     The EXIF orientation is applied; grey, palette, 1-bit and CMYK are converted; transparency is laid on
@@ -59,6 +60,7 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
     Args:
         path: JPEG, PNG, TIFF, WebP, BMP, PGM or PPM; the content decides, not the suffix.
         content: The file's bytes, where it is no file of its own; `path` is then what messages call it.
+        turn: Apply the EXIF orientation; else the pixels are left as they are stored.
 
     Returns:
         (H, W, 3) uint8.
@@ -67,22 +69,64 @@ def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
         DataError: the file is missing, empty, truncated, not an image, or larger than `MAX_PIXELS`.
     """
     with _opened(Path(path), content) as image:
-        if image.mode == "F":
-            raise DataError(
-                f"{path}: a floating-point image, which has no agreed range. Save it with 8 or 16 bits and "
-                f"run the same command again."
-            )
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            # Pillow keeps 16-bit grey in I;16, and in I what PGM and some TIFF files hold.
-            grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-            return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-        if image.has_transparency_data:
+        image = _decoded(image, Path(path), turn)
+        if image.has_transparency_data and not image.mode.startswith("I"):
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, (255, 255, 255, 255))
             image = Image.alpha_composite(white, image)
-        return np.array(image.convert("RGB"))
+        return _colours(image)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A picture's own colours and what lies beside them in its file.
+
+    Attributes:
+        colours: uint8 (H, W, 3), RGB; where alpha is 0 they mean nothing.
+        alpha: uint8 (H, W), 255 = opaque; None when the picture has none.
+        profile: ICC profile of the colours; None when the file holds none for RGB.
+    """
+
+    colours: np.ndarray
+    alpha: np.ndarray | None
+    profile: bytes | None
+
+
+def read_layers(path: str | Path) -> Layers:
+    """Read an image file as `read_image` does, but with colours and transparency apart.
+
+    Raises:
+        DataError: as in `read_image`.
+    """
+    with _opened(Path(path)) as image:
+        profile = image.info.get("icc_profile")
+        # Bytes 16 to 19 name the colours that a profile is about (ICC.1:2022, 7.2); CMYK and grey do not stay such.
+        profile = profile if profile and profile[16:20] == b"RGB " else None
+        image = _decoded(image, Path(path))
+        alpha = None
+        if image.has_transparency_data and not image.mode.startswith("I"):
+            image = image.convert("RGBA")
+            alpha = np.array(image.getchannel("A"))
+        return Layers(_colours(image), alpha, profile)
+
+
+def _decoded(image: Image.Image, path: Path, turn: bool = True) -> Image.Image:
+    """The decoded picture, turned as its EXIF says."""
+    if image.mode == "F":
+        raise DataError(
+            f"{path}: a floating-point image, which has no agreed range. Save it with 8 or 16 bits and "
+            f"run the same command again."
+        )
+    image.load()
+    return ImageOps.exif_transpose(image) if turn else image
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):
+        # Pillow keeps 16-bit grey in I;16, and in I what PGM and some TIFF files hold.
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 def image_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:

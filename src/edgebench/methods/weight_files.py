@@ -29,21 +29,35 @@ def read_weights(
     Raises:
         DataError: the file is missing or damaged, or holds the weights of another method.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such weight file. Train the network first, or give another file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable safetensors file ({error}). Make or fetch it again.") from error
+    metadata = read_metadata(path)
     if metadata.get("method") != method or not set(keys) <= metadata.keys():
         raise DataError(
             f"{path}: not {title} weights (the file says method={metadata.get('method', 'nothing')!r}). "
             f"Give a weights file that edgebench wrote for {title}."
         )
-    return metadata, state
+    try:
+        return metadata, load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says about itself; nothing where no program of ours wrote it.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such weight file. Train the network first, or give another file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path}: not a readable safetensors file ({error}). Make or fetch it again.")
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:

@@ -147,7 +147,8 @@ class Protocol(Strict):
 
     Attributes:
         method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
-            maps and drawings as pictures (FID, LPIPS), `masks` compares foreground.
+            maps and drawings as pictures (FID, LPIPS), `masks` compares foreground, `outlines` the edges predicted
+            beside masks.
         columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
@@ -161,7 +162,7 @@ class Protocol(Strict):
 
     name: Name
     title: str
-    method: Literal["edges", "crispness", "perceptual", "masks"]
+    method: Literal["edges", "crispness", "perceptual", "masks", "outlines"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
@@ -185,8 +186,9 @@ class Protocol(Strict):
 
     def content(self) -> dict[str, Any]:
         """What decides the scores, as plain data: fields of other methods do not count."""
-        if self.method == "masks":
-            return self.model_dump(mode="json", include={"name", "title", "method", "columns", "rule"})
+        if self.method in ("masks", "outlines"):
+            own = {"name", "title", "method", "columns", "rule"}
+            return self.model_dump(mode="json", include=own, exclude_none=True)
         return self.model_dump(mode="json", exclude={"rule"})
 
 

@@ -57,6 +57,7 @@ COLUMNS_OF = {
         "biou",
         "iou",
     ],
+    "outlines": ["mae", "iou"],
 }
 RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
 FETCH_VERSION = 1
@@ -297,7 +298,7 @@ class Workbench:
             settings={"method": method, "preset": definition.preset},
             inputs={"checkpoint": fetched},
             words=(name,),
-            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"] / 2).model_dump(),
+            resources=Resources(mem_gb=8, minutes=5, disk_mb=fetched.resources["disk_mb"]).model_dump(),
         )
 
     def checkpoint_runs(self, name: str) -> list[Run]:
@@ -471,6 +472,11 @@ class Workbench:
                     f"config/protocols/{protocol.name}.yaml."
                 )
             definition["max_distance"] = tolerance
+        if protocol.method == "outlines" and not predict.settings.get("edges"):
+            raise ConfigError(
+                f"config/protocols/{protocol.name}.yaml scores predicted edges, but run '{predict.role}' of method "
+                f"'{predict.settings['method']}' writes none. Set {predict.role}.edges: true, or drop the protocol."
+            )
         settings = Evaluate(
             method=protocol.method,
             dataset=predict.settings["dataset"],
@@ -554,7 +560,7 @@ def _on_masks(settings: Map, dataset: Map) -> Resources:
     images = min(images, settings["limit"] or images)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
-    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=5 + images / 30 / cpus)
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
 
 
 def _fetch_run(kind: Literal["dataset", "checkpoint"], definition: Map) -> Run:

@@ -143,7 +143,7 @@ class Bootstrap:
                 with np.load(folder / "per_image.npz", allow_pickle=False) as file:
                     ids = [str(each) for each in file["ids"]]
                     weights = draw_weights(ids, self.resamples, self.seed)
-                    columns = {name: weights @ file[name] / len(ids) for name in file.files if name != "ids"}
+                    columns = {name: weighted_mean(file[name], weights) for name in file.files if name != "ids"}
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(
                 f"{folder}: the per-image numbers of this run cannot be read ({error}). "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgebench.errors import DataError
 from edgebench.files import atomic_path, write_json
 from edgebench.plan.runs import EVALUATE_VERSION
-from edgebench.stages.inputs import SKELETONS, map_file, open_input
+from edgebench.stages.inputs import SKELETONS, edge_file, map_file, open_input
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -22,14 +22,20 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
     """Score a predict run under the protocol of the plan file.
 
     Writes `scores.json` (`columns`, `scores`, `protocol`, `n_images`, `version`) and, per image,
-    `counts.npz` (boundaries, masks) or `per_image.npz` (crispness, LPIPS).
+    `counts.npz` (boundaries, masks) or `per_image.npz` (crispness, LPIPS, outlines).
 
     Raises:
         DataError: a map or an annotation is missing, damaged or of another size.
     """
     protocol = spec.content["protocol"]
-    score = {"edges": _edges, "crispness": _crispness, "perceptual": _perceptual, "masks": _masks}[protocol["method"]]
-    columns, scores, count = score(spec, protocol)
+    score = {
+        "edges": _edges,
+        "crispness": _crispness,
+        "perceptual": _perceptual,
+        "masks": _masks,
+        "outlines": _outlines,
+    }
+    columns, scores, count = score[protocol["method"]](spec, protocol)
     version = EVALUATE_VERSION[protocol["method"]]
     write_json(
         spec.folder / "scores.json",
@@ -139,3 +145,36 @@ def _masks(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
 def _truth(dataset: Dataset, image_id: str) -> np.ndarray:
     """The mask of an image as `read_mask` gives it."""
     return dataset.mask(image_id) / 255
+
+
+def _outlines(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
+    """MAE of the predicted edges, and IoU of those cut at one half, with the outlines that networks are trained on.
+
+    Both are averaged over the images; an image without edges on either side has no IoU.
+    """
+    import numpy as np
+
+    from edgebench.data.edge_maps import read_edge_map
+    from edgebench.methods.diffdis.contours import contour
+    from edgebench.metrics.masks import plain_iou
+    from edgebench.progress import track
+
+    dataset = open_input(spec)
+    folder = spec.input("predictions")
+    values = []
+    for image_id in track(dataset.ids, "Outlines"):
+        path = edge_file(folder, image_id)
+        edge, truth = read_edge_map(path), contour(dataset.mask(image_id)) > 0
+        if edge.shape != truth.shape:
+            raise DataError(
+                f"{path}: {edge.shape[0]} x {edge.shape[1]} pixels (height x width), but the mask of {image_id} has "
+                f"{truth.shape[0]} x {truth.shape[1]}. Delete {folder} and run snakemake again."
+            )
+        iou = plain_iou(edge > 0.5, truth)
+        values.append((np.abs(edge - truth).mean(), np.nan if iou is None else iou))
+    named = dict(zip(("mae", "iou"), np.array(values).T, strict=True))
+    per_image: dict[str, Any] = {f"{protocol['columns']}_{name}": each for name, each in named.items()}
+    with atomic_path(spec.folder / "per_image.npz") as path:
+        np.savez_compressed(path, ids=np.array(dataset.ids), **per_image)
+    columns = {name: float(np.nanmean(each)) for name, each in per_image.items() if not np.isnan(each).all()}
+    return columns, {name: {"value": value} for name, value in columns.items()}, len(dataset.ids)

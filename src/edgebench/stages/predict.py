@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgebench.files import write_json
 from edgebench.progress import track
-from edgebench.stages.devices import choose_device
 from edgebench.stages.inputs import map_file, open_input
 from edgebench.stages.per_image import PerImage
 from edgebench.stages.predictors import Prepared, prepare
@@ -17,8 +16,6 @@ from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
-
-__all__ = ["choose_device", "predict"]
 
 
 def predict(spec: RunSpec) -> dict[str, Any]:

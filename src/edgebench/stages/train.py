@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,17 +128,21 @@ def _diffdis(spec: RunSpec) -> Objective:
 
 def _drawn_edges(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
     """Edge targets uint8 (H, W) by image, as a run of method `mask_contours` drew them."""
-    import numpy as np
-
-    from edgebench.data.grey import read_grey
-
     missing = [image_id for image_id in ids if not map_file(folder, image_id).is_file()]
     if missing:
         raise DataError(
             f"{map_file(folder, missing[0])}: the edge of image {missing[0]} is missing, one of {len(missing)} of "
             f"{len(ids)}. Delete the folder {folder}, then run the same command again, which draws them all."
         )
-    return lambda image_id: np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
+    return partial(_drawn_edge, folder)
+
+
+def _drawn_edge(folder: Path, image_id: str) -> np.ndarray:
+    import numpy as np
+
+    from edgebench.data.grey import read_grey
+
+    return np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
 
 
 def _memo_released(spec: RunSpec) -> dict[str, Any]:

@@ -180,7 +180,7 @@ class TestFetch:
         output = capsys.readouterr().out
         assert "complete and checked" in output
         assert "converted, in repository/results/runs/released/memo_laion_tiny-" in output
-        found = find_weights(Workbench(Path("repository")), "memo_laion_tiny")
+        found = find_weights(Workbench(Path("repository")), "memo_laion_tiny", "memo")
         content = json.loads((found.parent / "run.json").read_text())
         assert (content["averaged_updates"], content["merged_lora_rank"]) == (9, None)
         assert load_network(found).config == preset("small")
@@ -212,7 +212,7 @@ class TestFetch:
         definition.write_text(definition.read_text().replace("preset: tiny", "preset: small"))
         capsys.readouterr()
         fetch("memo_laion_tiny", mirror=str(right), **arguments)
-        assert load_network(find_weights(Workbench(repository), "memo_laion_tiny")).config == preset("small")
+        assert load_network(find_weights(Workbench(repository), "memo_laion_tiny", "memo")).config == preset("small")
         assert (tmp_path / "wrong.pt").stat().st_size == 5000
 
         # What it prints to pin the checkpoint is taken, found sufficient, and enforced.

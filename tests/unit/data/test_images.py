@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgebench.data import images
-from edgebench.data.images import check_image_header, image_size, read_image, write_map_png
+from edgebench.data.images import check_image_header, image_size, read_image, read_layers, write_map_png
 from edgebench.errors import DataError
 
 COLOURS = np.array([[[250, 10, 20], [0, 200, 40]], [[5, 6, 7], [90, 80, 255]], [[128, 128, 128], [255, 255, 255]]])
@@ -225,3 +225,37 @@ def test_bad_maps_are_refused_and_leave_nothing(tmp_path, array):
     with pytest.raises(DataError, match="edge map"):
         write_map_png(tmp_path / "a.png", array)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_keep_colours_below_transparency(tmp_path):
+    alpha = np.array([[0, 128], [255, 255], [7, 255]], np.uint8)
+    image = Image.fromarray(np.dstack([RGB, alpha]))
+    layers = read_layers(save(tmp_path / "a.png", image))
+    assert np.array_equal(layers.colours, RGB)
+    assert np.array_equal(layers.alpha, alpha)
+    assert read_layers(save(tmp_path / "b.png", Image.fromarray(RGB))).alpha is None
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_layers_are_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", Image.fromarray(np.dstack([RGB, RGB[..., 0]])), exif=exif)
+    layers = read_layers(path)
+    turned = np.rot90(RGB, {3: 2, 6: -1}[orientation])
+    assert np.array_equal(layers.colours, turned)
+    assert np.array_equal(layers.alpha, turned[..., 0])
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "P", "I;16"])
+def test_layers_of_other_kinds_are_as_read(tmp_path, mode):
+    if mode == "I;16":
+        image = Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000)
+    else:
+        image = Image.fromarray(RGB).convert(mode)
+    profile = b"\0" * 16 + (b"CMYK" if mode == "CMYK" else b"GRAY") + b"\0" * 200
+    path = save(tmp_path / "a.tif", image, icc_profile=profile)
+    layers = read_layers(path)
+    assert np.array_equal(layers.colours, read_image(path))
+    assert layers.alpha is None
+    assert layers.profile is None  # it is not about RGB

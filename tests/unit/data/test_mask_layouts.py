@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from edgebench.data.adapters import LAYOUTS, open_dataset
 from edgebench.data.fetch import fetch
@@ -178,6 +178,19 @@ def test_bad_masks_are_named(tmp_path: Path) -> None:
         open_dataset("pairs", tmp_path, "all").mask("a")
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_images_are_turned_as_their_masks_are(tmp_path: Path, shown: bool) -> None:
+    """A camera stores 9 x 6 pixels and an orientation that shows them as 6 x 9."""
+    (tmp_path / "images").mkdir()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", SHAPE[::-1]).save(tmp_path / "images" / "a.jpg", exif=exif)
+    size = SHAPE[::-1] if shown else SHAPE
+    mask(tmp_path / "masks" / "a.png", size)
+    dataset = open_dataset("pairs", tmp_path, "all")
+    assert dataset.size("a") == dataset.image("a").shape[:2] == dataset.mask("a").shape == size
+
+
 def test_a_blank_mask_is_a_mask(tmp_path: Path) -> None:
     photo(tmp_path / "images" / "a.png")
     (tmp_path / "masks").mkdir()
@@ -261,3 +274,11 @@ def test_fetching_names_a_missing_mask_and_a_damaged_one(tmp_path: Path) -> None
     gone.write_bytes(b"<!DOCTYPE html><html>please log in</html>")
     with pytest.raises(DataError, match=f"{names['te1'][0]}.png: an HTML page"):
         fetch(DEFINITION, None, tmp_path / "run", [str(tmp_path / "mine")])
+
+
+def test_fetching_pairs_of_ones_own(tmp_path: Path) -> None:
+    pairs_without_splits(tmp_path / "mine")
+    definition = {"name": "mine", "layout": "pairs", "source": {"local": True}, "images": {"all": 1}}
+    assert fetch(definition, None, tmp_path / "run", [str(tmp_path / "mine")]).n_files == 2
+    with pytest.raises(DataError, match=r"1 images of split all, but the definition of mine states 2"):
+        fetch(definition | {"images": {"all": 2}}, None, tmp_path / "other", [str(tmp_path / "mine")])

@@ -16,17 +16,18 @@ WIDTHS = (8, 16, 16, 16)
 TEXT = 12
 
 
-def save_model(folder: Path, prediction: str = "epsilon") -> Path:
-    """Write a random model into `folder`, whose autoencoder halves the sides of a picture once."""
+def save_model(folder: Path, prediction: str = "epsilon", **changes: Any) -> Path:
+    """Write a random model into `folder`, whose autoencoder halves the sides of a picture once.
+
+    Args:
+        folder: Made if need be.
+        prediction: What its scheduler says that it predicts.
+        changes: Of the U-Net, which is like those of the SD 2 family.
+    """
     torch.manual_seed(0)
-    unet: Any = UNet2DConditionModel(
-        block_out_channels=WIDTHS,
-        layers_per_block=1,
-        attention_head_dim=(1, 2, 4, 4),
-        cross_attention_dim=TEXT,
-        norm_num_groups=4,
-        use_linear_projection=True,
-    )
+    usual: dict[str, Any] = {"block_out_channels": WIDTHS, "layers_per_block": 1, "attention_head_dim": (1, 2, 4, 4)}
+    usual |= {"cross_attention_dim": TEXT, "norm_num_groups": 4, "use_linear_projection": True}
+    unet: Any = UNet2DConditionModel(**usual | changes)
     unet.save_pretrained(folder / "unet")
     vae: Any = AutoencoderKL(
         block_out_channels=(4, 8),

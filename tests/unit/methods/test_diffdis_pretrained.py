@@ -58,6 +58,27 @@ def test_untrained_it_is_the_backbone_on_the_mean_of_both_latents(turbo: Path) -
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_other_members_of_the_family(tmp_path: Path) -> None:
+    """Like SD 1: as many heads at every level, convolutions around the attention, here with three levels."""
+    levels: dict[str, Any] = {"down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")}
+    levels |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")}
+    changes: dict[str, Any] = {
+        "block_out_channels": (8, 16, 24),
+        "attention_head_dim": 2,
+        "use_linear_projection": False,
+    }
+    network = from_backbone(save_model(tmp_path, **levels, **changes), NetworkConfig())
+    config = network.config
+    assert (config.channels, config.heads, config.linear) == ((8, 16, 24), (2, 2, 2), False)
+    assert [injector.stem.out_channels for injector in network.injectors] == [8, 16]  # type: ignore[union-attr]
+    stock = load_file(tmp_path / "unet" / WEIGHTS)
+    state = network.state_dict()
+    assert all(torch.equal(state[f"unet.{name}"], each) for name, each in stock.items() if name != "conv_in.weight")
+    image, noisy = torch.randn(1, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        assert network(image, noisy, 999, [image[..., ::2, ::2], image[..., ::4, ::4]]).shape == noisy.shape
+
+
 def test_switches_hold(turbo: Path) -> None:
     plain = NetworkConfig(edge=False, stream_embedding=False, interaction="none", injection=False)
     names = from_backbone(turbo, plain).state_dict().keys()

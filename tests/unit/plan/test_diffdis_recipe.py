@@ -138,4 +138,4 @@ def test_settings_that_mean_nothing_make_no_other_run() -> None:
     assert DiffdisTrain(**common, schedule="nominal_decay", backbone="sd_turbo").idle() == {"prediction"}
     for key, instead in (("start", "backbone"), ("labels", "edge_targets")):
         with pytest.raises(ValidationError, match=f"takes no {key}: it has {instead}"):
-            DiffdisTrain(**common, **{key: "other"})
+            DiffdisTrain(**{**common, key: "other"})

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from edgebench.errors import ConfigError
 from edgebench.metrics.masks import METRICS
 from edgebench.plan.definitions import Protocol
 from edgebench.plan.runs import Run
@@ -130,3 +131,21 @@ def test_large_sets_ask_for_cores_and_time(repository: Path) -> None:
     assert (large["cpus"], small["cpus"]) == (4, 1)
     assert large["minutes"] > 10 > small["minutes"]
     assert definition["images"]["val"] <= LARGE_SET
+
+
+def test_edges_are_scored_only_where_they_are_predicted(repository: Path) -> None:
+    path = repository / "config/experiments/masks/both.yaml"
+    experiment = yaml.safe_load(path.read_text())
+    experiment |= {
+        "recipe": "diffdis_dis5k",
+        "protocol": ["mask_edges_diagnostic"],
+        "columns": ["edge_mae", "edge_iou"],
+    }
+    experiment["rows"] = [{"key": "diffdis", "label": "DiffDIS", "set": {"predict.edges": True}}]
+    path.write_text(yaml.safe_dump(experiment))
+    (evaluation,) = Workbench(repository).plan("paper").tables["masks/both"].evaluations
+    assert set(evaluation.inputs) == {"dataset", "predictions"}
+    experiment["rows"][0]["set"] = {}
+    path.write_text(yaml.safe_dump(experiment))
+    with pytest.raises(ConfigError, match=r"mask_edges_diagnostic.*writes none\. Set predict\.edges: true"):
+        Workbench(repository).plan("paper")

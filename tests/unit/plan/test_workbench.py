@@ -319,6 +319,7 @@ class TestCheckpoints:
         assert released == {
             **dict.fromkeys(early_and_late, "default"),
             **dict.fromkeys(("memo_laion_tiny", "memo_biped_tiny"), "tiny"),
+            "diffdis_released": "full",
         }
         assert len({made[0].id for made in runs.values()}) == len(runs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from edgebench.cli.evaluate import app
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import read_json, write_json
+from edgebench.methods.diffdis.contours import contour
 from edgebench.metrics.masks import METRICS
 from edgebench.report.bootstrap import Bootstrap
 from edgebench.report.collect import Evaluation
@@ -179,3 +181,34 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path, file: str, wrong:
 def test_skeletons_are_needed_first(tmp_path: Path) -> None:
     with pytest.raises(EdgebenchError, match="skeletons: this run is needed first"):
         carried_out(tmp_path, plan(tmp_path, "standard")["evaluate"])
+
+
+def outlines(tmp_path: Path, drawn: Callable[[str], np.ndarray]) -> tuple[dict[str, Any], Path]:
+    """The evaluation of edges drawn so, beside the same masks."""
+    spec = plan(tmp_path, "standard")["evaluate"]
+    del spec["inputs"]["skeletons"]
+    spec["protocol"] = {"name": "p", "title": "Outlines", "method": "outlines", "columns": "edge"}
+    (tmp_path / "predict" / "edges").mkdir(exist_ok=True)
+    for name in NAMES:
+        Image.fromarray(drawn(name)).save(tmp_path / "predict" / "edges" / f"{name}.png")
+    folder = carried_out(tmp_path, spec)
+    return read_json(folder / "scores.json"), folder
+
+
+def test_edges_beside_masks_are_compared_with_the_outlines_of_the_truth(tmp_path: Path) -> None:
+    scores, folder = outlines(tmp_path, lambda name: contour(truth_of(name)))
+    assert scores["columns"] == {"edge_mae": 0, "edge_iou": 1}
+    assert scores["n_images"] == 4
+    with np.load(folder / "per_image.npz") as file:
+        assert np.isnan(file["edge_iou"]).tolist() == [False, False, True, False]  # no edge in the blank one
+    half = [(contour(truth_of(name)) > 0).mean() * 0.4 for name in NAMES]
+    scores, folder = outlines(tmp_path, lambda name: (0.6 * contour(truth_of(name)).astype(float)).astype(np.uint8))
+    assert scores["columns"] == {"edge_mae": pytest.approx(np.mean(half)), "edge_iou": 1}
+    content = {key: scores[key] for key in ("version", "protocol", "columns", "scores", "n_images")}
+    _, resampled = Bootstrap().evaluation(Evaluation("p", folder, "1", **content))
+    assert (resampled["edge_iou"][~np.isnan(resampled["edge_iou"])] == 1).all()
+
+
+def test_edges_of_another_size_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"edges/a\.png: 9 x 9 pixels .*the mask of a has 36 x 50"):
+        outlines(tmp_path, lambda _: np.zeros((9, 9), np.uint8))

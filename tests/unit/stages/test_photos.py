@@ -16,8 +16,10 @@ from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import NetworkConfig
 from edgebench.methods.memo.weights import weight_metadata
-from edgebench.stages import photos as stage
-from edgebench.stages.photos import Detector, Found, predict_photos
+from edgebench.stages.photos import edges as stage
+from edgebench.stages.photos import folder as folders
+from edgebench.stages.photos.answers import Detector, EdgeAnswer
+from edgebench.stages.photos.folder import predict_photos
 from tests.unit.methods.sam_models import MODELS
 
 torch.set_num_threads(1)
@@ -112,10 +114,10 @@ def test_maps_of_other_settings_are_not_mixed(folder: Path, tmp_path: Path) -> N
 def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
     detector = stage.sobel()
 
-    def interrupted(images: list[np.ndarray], names: list[str]) -> list[Found]:
+    def interrupted(images: list[np.ndarray], names: list[str]) -> list[EdgeAnswer]:
         if names == ["coffee"]:
             raise KeyboardInterrupt
-        return detector.detect(images, names)
+        return detector.answer(images, names)
 
     with pytest.raises(KeyboardInterrupt):
         predict_photos(Detector("sobel", detector.settings, interrupted), folder, tmp_path / "out", overwrite=False)
@@ -245,12 +247,12 @@ def test_settings_out_of_range(make, message: str) -> None:
 def counting(batch: int, seen: list[list[str]]) -> Detector:
     """A method that fails on whatever batch holds a photograph called bad."""
 
-    def detect(images: list[np.ndarray], names: list[str]) -> list[Found]:
+    def answer(images: list[np.ndarray], names: list[str]) -> list[EdgeAnswer]:
         seen.append(names)
         level = np.nan if "bad" in names else 0.5
-        return [Found(np.full(image.shape[:2], level), np.zeros(image.shape[:2], bool)) for image in images]
+        return [EdgeAnswer(np.full(image.shape[:2], level), np.zeros(image.shape[:2], bool)) for image in images]
 
-    return Detector("counting", {}, detect, batch=batch)
+    return Detector("counting", {}, answer, batch=batch)
 
 
 def photographs(folder: Path, sizes: dict[str, tuple[int, int]]) -> Path:
@@ -268,7 +270,7 @@ def test_batches_hold_one_size(tmp_path: Path) -> None:
 
 
 def test_few_photographs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "WAITING_BYTES", 90)
+    monkeypatch.setattr(folders, "WAITING_BYTES", 90)
     seen: list[list[str]] = []
     sizes = {"a": (4, 4), "b": (5, 5), "c": (4, 4)}
     predict_photos(counting(2, seen), photographs(tmp_path / "in", sizes), tmp_path / "out", overwrite=False)
@@ -284,12 +286,12 @@ def test_the_one_that_is_not_a_number_is_named(tmp_path: Path) -> None:
 
 
 def test_memory_is_advised(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(images: list[np.ndarray], names: list[str]) -> list[Found]:
+    def greedy(images: list[np.ndarray], names: list[str]) -> list[EdgeAnswer]:
         raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(stage, "LARGE_PIXELS", 50)
+    monkeypatch.setattr(folders, "LARGE_PIXELS", 50)
     place = photographs(tmp_path / "in", {"a": (8, 8)})
-    detector = Detector("greedy", {}, greedy, advice="--long-side 640 makes it smaller first.")
+    detector = Detector("greedy", {}, greedy, advice="--long-side 640 makes it smaller first.", slow=True)
     summary = predict_photos(detector, place, tmp_path / "out", overwrite=False)
     assert "not enough memory for 1 of 8 x 8 pixels. --long-side 640" in summary.failed[str(place / "a.png")]
     assert "8 x 8 pixels will take long and much memory; --long-side 640" in capsys.readouterr().err
@@ -320,7 +322,7 @@ def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Pa
     plain = stage.memo(weights, steps=6, guidance=1, batch=2, device="cpu")
     predict_photos(plain, folder, output, overwrite=False)
     detector = stage.memo(weights, steps=6, guidance=1, batch=2, device="cpu", frames=True)
-    summary = predict_photos(detector, folder, output, overwrite=False, frames=True)
+    summary = predict_photos(detector, folder, output, overwrite=False)
     assert sorted(summary.done) == NAMES
     assert files(output / "frames") == [f"{name}.gif" for name in NAMES]
     with Image.open(output / "frames" / "cat.gif") as animation:
@@ -329,7 +331,7 @@ def test_the_reveal_of_memo_is_written(folder: Path, tmp_path: Path, weights: Pa
         # 80 pixels are shown as 240, in the middle of 256; the palette rounds the greys a little.
         last = np.asarray(animation.convert("RGB"))[: 3 * 60 : 3, 8 : 8 + 3 * 80 : 3, 0]
     assert np.abs(last.astype(int) - level(output / "prediction" / "cat.png")).max() <= 8
-    assert predict_photos(detector, folder, output, overwrite=False, frames=True).done == []
+    assert predict_photos(detector, folder, output, overwrite=False).done == []
 
 
 def test_every_setting_reaches_memo(folder: Path, weights: Path) -> None:
@@ -337,7 +339,7 @@ def test_every_setting_reaches_memo(folder: Path, weights: Path) -> None:
 
     def found(**settings: object) -> np.ndarray:
         detector = stage.memo(weights, device="cpu", **{"steps": 3, "guidance": 1.0, **settings})  # type: ignore[arg-type]
-        return detector.detect([image], ["a"])[0].probability
+        return detector.answer([image], ["a"])[0].probability
 
     plain = found()
     for settings in ({"confidence_threshold": 0.7}, {"scales": (1, 0.5)}, {"tile": 96}, {"long_side": 64}):
@@ -379,15 +381,3 @@ def test_masks_of_a_released_segmenter(folder: Path, tmp_path: Path) -> None:
     assert record["weights"]["file"].endswith("model.safetensors")
     with pytest.raises(ConfigError, match="sam2 needs weights"):
         stage.mask_edges(generator="sam2")
-
-
-def test_weights_of_finished_runs_are_found(tmp_path: Path, weights: Path) -> None:
-    place = tmp_path / "results" / "runs" / "finetune" / "memo-1"
-    place.mkdir(parents=True)
-    (place / "weights.safetensors").write_bytes(weights.read_bytes())
-    for name, content in (("other", {"method": "diffdis"}), ("none", None)):
-        (place.parent / name).mkdir()
-        save_file({"a": torch.zeros(1)}, place.parent / name / "weights.safetensors", metadata=content)
-    (place.parent / "damaged").mkdir()
-    (place.parent / "damaged" / "weights.safetensors").write_bytes(b"cut off")
-    assert stage.trained_weights(tmp_path) == {"finetune: memo-1": place / "weights.safetensors"}

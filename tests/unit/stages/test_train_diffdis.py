@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -21,11 +21,12 @@ from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Predictor, PredictSettings
 from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
 from edgebench.methods.diffdis.pretrained import backbone_config, empty_text
-from edgebench.methods.diffdis.weights import load_weights
+from edgebench.methods.diffdis.weights import load_weights, trained_size
 from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.run import carry_out
 from edgebench.training.records import Records
+from tests.unit.diffdis_processes import forkserver
 from tests.unit.diffdis_repository import TABLE, draw_discs, make_repository
 from tests.unit.methods.stable_diffusion import official, save_model
 
@@ -71,6 +72,7 @@ def test_from_a_fetched_model(repository: Path, monkeypatch: pytest.MonkeyPatch)
     for each in ("turbo", *(str(path) for path in (repository / "results" / "runs" / "fetch").iterdir())):
         shutil.rmtree(each)  # the weight file needs no other
     network, codec = load_weights(folder / "weights.safetensors")
+    assert trained_size(folder / "weights.safetensors") == 32
     assert network.config.channels == (8, 16, 16, 16)
     assert network.config.prediction == "epsilon"
     assert isinstance(codec, VaeCodec)
@@ -81,9 +83,13 @@ def test_from_a_fetched_model(repository: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_from_a_model_that_predicts_the_velocity(repository: Path) -> None:
     save_model(repository / "turbo_v", "v_prediction")
-    folder = carried_out(**{"train.backbone": "sd21_v", "train.times": "any"})
-    network, _ = load_weights(folder / "weights.safetensors")
+    sparing = {"train.precision": "bf16", "train.gradient_checkpointing": True, "train.accumulate": 2}
+    folder = carried_out(**{"train.backbone": "sd21_v", "train.times": "any"}, **sparing)
+    network, codec = load_weights(folder / "weights.safetensors")
     assert network.config.prediction == "v_prediction"
+    assert isinstance(codec, VaeCodec)
+    stored = load_file(folder / "weights.safetensors")
+    assert {each.dtype for each in stored.values() if each.is_floating_point()} == {torch.float32}
 
 
 def test_random_weights_between_the_same_autoencoder_and_text(
@@ -127,8 +133,9 @@ def test_edges_are_those_that_were_drawn(repository: Path) -> None:
         carry_out(Path(run.spec_file))
 
 
-def kill_at_save(spec_file: str, number: int) -> None:
+def kill_at_save(folder: str, spec_file: str, number: int) -> None:
     """Carry out a run and die right after its checkpoint of this number."""
+    os.chdir(folder)
     ours, saved = Records.save, 0
 
     def save(self: Records, *given: Any) -> None:
@@ -138,8 +145,8 @@ def kill_at_save(spec_file: str, number: int) -> None:
         if saved == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Records.save = save  # type: ignore[method-assign]
-    carry_out(Path(spec_file))
+    with mock.patch.object(Records, "save", save):
+        carry_out(Path(spec_file))
 
 
 @pytest.mark.parametrize("scale", ["tiny", "paper"])
@@ -147,7 +154,7 @@ def test_killed_and_resumed_is_undisturbed(repository: Path, scale: str) -> None
     often = {"runtime": {"checkpoint_minutes": 1e-9}}
     steps = {"train.steps": 5, "train.schedule": "compounding_decay", "train.warmup_steps": 2}
     _, run = planned(scale, often, **steps)
-    process = multiprocessing.get_context("fork").Process(target=kill_at_save, args=(run.spec_file, 2))
+    process = forkserver().Process(target=kill_at_save, args=(str(repository), run.spec_file, 2))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

@@ -36,6 +36,7 @@ class TestLoopSettings:
             ("checkpoint_steps", 0),
             ("time_limit_minutes", 0),
             ("warmup_steps", 3),
+            ("epochs", 0),
         ],
     )
     def test_a_wrong_value_is_named(self, key, value):
@@ -46,6 +47,16 @@ class TestLoopSettings:
         other = {"workers": 4, "checkpoint_minutes": 1, "checkpoint_steps": 5, "time_limit_minutes": 9}
         assert settings(**other).identity() == settings().identity()
         assert settings(seed=1).identity() != settings().identity()
+
+    @pytest.mark.parametrize("schedule", ["compounding_decay", "nominal_decay"])
+    def test_a_decay_counts_epochs(self, schedule):
+        with pytest.raises(ConfigError, match=f"epochs = None: is needed by schedule {schedule}"):
+            settings(schedule=schedule)
+
+    def test_epochs_belong_to_the_decays_alone(self):
+        assert settings(epochs=3).identity() == settings().identity()
+        assert "epochs" not in settings().identity()  # so that what was begun before can be resumed
+        assert settings(schedule="nominal_decay", epochs=3).identity()["epochs"] == 3
 
     def test_imports_no_torch(self):
         code = "import sys, edgebench.training.settings; assert not {'torch', 'numpy'} & set(sys.modules)"
@@ -67,3 +78,11 @@ class TestMultiplier:
         ratios = [after / before for before, after in pairwise(values[2:])]
         assert ratios == pytest.approx([0.01 ** (1 / 8)] * 8)
         assert values[10] == pytest.approx(0.01)
+
+    @pytest.mark.parametrize("schedule", ["compounding_decay", "nominal_decay"])
+    def test_decays_may_rise_first(self, schedule):
+        plain = settings(steps=90, schedule=schedule, epochs=90)
+        warm = settings(steps=90, schedule=schedule, epochs=90, warmup_steps=4)
+        assert [warm.multiplier(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+        assert [warm.multiplier(step) for step in range(4, 90)] == [plain.multiplier(step) for step in range(4, 90)]
+        assert plain.multiplier(0) == 1.0 > plain.multiplier(89)

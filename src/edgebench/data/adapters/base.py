@@ -112,7 +112,8 @@ class MaskedImages(Images):
     """The images of one folder, each with the mask of the same name in another.
 
     Names count without their suffixes and with the folders above them, `/` as `__`; images and masks may be files of
-    different kinds. What lies in only one of the folders is an error, never passed over.
+    different kinds. What lies in only one of the folders is an error, never passed over. An image whose EXIF
+    orientation turns it is turned, unless its mask fits the image as it is stored and not as it is shown.
 
     Args:
         images: Folder of images.
@@ -140,6 +141,20 @@ class MaskedImages(Images):
                 f"{'; '.join(lonely)}. Images and masks are matched by their names without the suffix: put the missing "
                 f"files there, or remove these."
             )
+
+    def image(self, image_id: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, turned as its mask is."""
+        return read_image(self.image_path(image_id), turn=self._turned(image_id))
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """(H, W) of the image as `image` gives it, from the files' headers."""
+        path = self.image_path(image_id)
+        return image_size(path) if self._turned(image_id) else stored_size(path)
+
+    def _turned(self, image_id: str) -> bool:
+        path = self.image_path(image_id)
+        stored = stored_size(path)
+        return stored != stored_size(self.mask_path(image_id)) or stored == image_size(path)
 
     def mask_path(self, image_id: str) -> Path:
         """File of a mask."""

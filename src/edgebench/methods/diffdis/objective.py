@@ -202,7 +202,7 @@ class Objective:
 
     def export_metadata(self) -> dict[str, str]:
         """What the weight file says about itself, so that `load_weights` can build the network."""
-        return weight_metadata(self.model.config, self.codec)
+        return weight_metadata(self.model.config, self.codec) | {"size": str(self.settings.size)}
 
     def _denoised(
         self, model: torch.nn.Module, latents: Tensor, smaller: list[Tensor], clean: Tensor, generator: torch.Generator

@@ -127,7 +127,11 @@ class Predictor:
             raise ConfigError("DiffDIS prediction: this network was trained without edges. Set edges: false.")
         self._multiple = codec.factor * network.divisor
         if settings.size < 1 or settings.size % self._multiple:
-            raise ConfigError(f"DiffDIS prediction: size {settings.size} must be a multiple of {self._multiple} here.")
+            near = self._rounded(settings.size)
+            raise ConfigError(
+                f"DiffDIS prediction: size {settings.size} must be a multiple of {self._multiple} here, "
+                f"{near} for example."
+            )
         self.device = torch.device(device)
         self.network = network.to(device).eval()
         fix_constants(self.network)

@@ -14,9 +14,10 @@ from edgebench.errors import ConfigError, DataError
 from edgebench.methods.diffdis.codec import Codec, PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.presets import NetworkConfig
-from edgebench.methods.weight_files import load_strictly, read_weights
+from edgebench.methods.weight_files import load_strictly, read_metadata, read_weights
 
 METHOD = "diffdis"
+PUBLISHED_SIZE = 1024
 _CODEC = "codec."
 
 
@@ -67,3 +68,17 @@ def load_weights(
     load_strictly(network, {n: t for n, t in state.items() if not n.startswith(_CODEC)}, path)
     load_strictly(codec, {n.removeprefix(_CODEC): t for n, t in state.items() if n.startswith(_CODEC)}, path)
     return network.eval(), codec
+
+
+def trained_size(path: str | Path) -> int:
+    """Side of the square that pictures were resized to when the weights of a file were trained, pixels.
+
+    1024, as published, where the file does not say.
+
+    Raises:
+        DataError: the file is missing or damaged, or its size is no number.
+    """
+    size = read_metadata(path).get("size", str(PUBLISHED_SIZE))
+    if not size.isdecimal():
+        raise DataError(f"{path}: its metadata give the size {size!r}, where pixels were expected. Train it again.")
+    return int(size)

@@ -28,8 +28,9 @@ class DiffdisTrain(Train):
     Attributes:
         preset: Size of the network where it starts from scratch; `full` is the published one.
         backbone: Stable Diffusion model whose U-Net the network begins with; null starts from random weights.
-        vae: Stable Diffusion model whose autoencoder codes the pictures; null takes the backbone's. Without either a
-            code of patches stands in, which is fitted to the training pictures.
+        vae: Stable Diffusion model whose autoencoder codes the pictures, and whose answer to the empty text a network
+            from scratch is given; null takes the backbone's. Without either a code of patches stands in, which is
+            fitted to the training pictures.
         prediction: What the network's output is, where it starts from scratch: the noise, the velocity or the
             clean latents. A pre-trained model brings its own.
         edge_targets: Run of method `mask_contours` that drew the edges; null draws them from the masks in training.

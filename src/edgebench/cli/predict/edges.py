@@ -1,22 +1,18 @@
-"""`edgebench predict METHOD`: edge maps of one's own photographs."""
+"""The commands that find edges: MEMO, and the classical detectors it is compared with."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edgebench.cli.options import Root, find_checkpoint, find_weights
+from edgebench.cli.predict.options import Device, DeviceChoice, Overwrite, Photos, Precision, carry_out, output_option
 from edgebench.errors import ConfigError
 
-if TYPE_CHECKING:
-    from edgebench.stages.photos import Detector
-
-EXIT_SOME_FAILED = 1
-
-app = typer.Typer(no_args_is_help=True)
+Output = Annotated[Path, output_option("prediction/NAME.png (probability), binarized/NAME.png (0 or 255)")]
 
 
 class Reveal(StrEnum):
@@ -33,21 +29,6 @@ class Compat(StrEnum):
     edgebench = "edgebench"
     official = "official"
     native = "native"
-
-
-class Device(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the network."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
 
 
 class DinoSize(StrEnum):
@@ -73,41 +54,6 @@ class ModelPrecision(StrEnum):
     bf16 = "bf16"
 
 
-Photos = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PHOTO_OR_FOLDER",
-        help="An image, or a folder of them; sub folders keep their structure.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Folder for prediction/NAME.png (probability), binarized/NAME.png (0 or 255) and predict.json.",
-        show_default=False,
-    ),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make maps again that are there already; they are passed over otherwise.")
-]
-
-
-@app.callback()
-def _predict() -> None:
-    """Edge maps of your own photographs.
-
-    Every method writes the same files: `prediction/NAME.png` with the probability of an edge (bright = edge),
-    `binarized/NAME.png` with 0 and 255, and `predict.json` with settings, weights, versions and seconds. Photographs
-    are turned as their EXIF says. A damaged one is named at the end and does not stop the others.
-
-    Exit status: 0 all is well, 1 some photographs failed, 2 nothing was begun.
-    """
-
-
-@app.command()
 def memo(
     photos: Photos,
     weights: Annotated[
@@ -187,7 +133,7 @@ def memo(
             "without DINOv2, as that of `make demo`, do not differ."
         ),
     ] = DinoSize.fixed,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    device: DeviceChoice = Device.auto,
     precision: Annotated[
         Precision,
         typer.Option(help="bf16 takes half the memory and is faster on GPUs and newer processors; maps differ a bit."),
@@ -210,10 +156,10 @@ def memo(
 
         edgebench predict memo photo.jpg --weights memo_bsds_late -o edges --scales 1,0.75
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     detector = stage.memo(
-        find_weights(root, weights),
+        find_weights(root, weights, "memo"),
         steps=steps,
         reveal=reveal.value,
         guidance=guidance,
@@ -229,7 +175,7 @@ def memo(
         seed=seed,
         frames=frames,
     )
-    _carry_out(detector, photos, output, overwrite, frames)
+    carry_out(detector, photos, output, overwrite)
 
 
 def _factors(text: str) -> tuple[float, ...]:
@@ -240,7 +186,6 @@ def _factors(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--scales {text}: give factors with commas between them, for example 1,0.75.") from None
 
 
-@app.command()
 def canny(
     photos: Photos,
     output: Output,
@@ -253,12 +198,11 @@ def canny(
 
     Example: edgebench predict canny photo.jpg -o edges --sigma 2
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
-    _carry_out(stage.canny(sigma=sigma, low=low, high=high), photos, output, overwrite)
+    carry_out(stage.canny(sigma=sigma, low=low, high=high), photos, output, overwrite)
 
 
-@app.command()
 def sobel(
     photos: Photos,
     output: Output,
@@ -272,12 +216,11 @@ def sobel(
 
     Example: edgebench predict sobel holiday/ -o edges --threshold 0.2
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
-    _carry_out(stage.sobel(threshold=threshold), photos, output, overwrite)
+    carry_out(stage.sobel(threshold=threshold), photos, output, overwrite)
 
 
-@app.command("mask-edges")
 def mask_edges(
     photos: Photos,
     output: Output,
@@ -300,7 +243,7 @@ def mask_edges(
     precision: Annotated[
         ModelPrecision, typer.Option(help="Of sam2 and sam; fp16, as released, is faster on GPUs.")
     ] = ModelPrecision.fp32,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    device: DeviceChoice = Device.auto,
     overwrite: Overwrite = False,
     root: Root = Path("."),
 ) -> None:
@@ -308,7 +251,7 @@ def mask_edges(
 
     Example: edgebench predict mask-edges photo.jpg -o edges
     """
-    from edgebench.stages import photos as stage
+    from edgebench.stages.photos import edges as stage
 
     detector = stage.mask_edges(
         generator=generator.value,
@@ -316,30 +259,4 @@ def mask_edges(
         precision=precision.value,
         device=device.value,
     )
-    _carry_out(detector, photos, output, overwrite)
-
-
-def _carry_out(detector: Detector, photos: Path, output: Path, overwrite: bool, frames: bool = False) -> None:
-    """Predict, say what was made and where it lies, and leave with status 1 when some photographs failed."""
-    from rich.console import Console
-
-    from edgebench.stages.photos import RECORD, predict_photos
-
-    summary = predict_photos(detector, photos, output, overwrite, frames)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    made = len(summary.done)
-    digits = 2 if (summary.seconds or 0) < 10 else 0
-    time = f" ({summary.seconds:.{digits}f} s each)" if summary.seconds is not None else ""
-    console.print(f"{detector.method}: {made} edge map{'' if made == 1 else 's'} made{time}")
-    if summary.there:
-        console.print(f"{len(summary.there)} there already, left as they were (--overwrite makes them again)")
-    if made or summary.there:
-        for what, folder in summary.folders.items():
-            console.print(f"  {what}: {folder}")
-        console.print(f"  settings and seconds: {output / RECORD}")
-    if summary.failed:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        errors.print(f"{len(summary.failed)} failed:")
-        for path, reason in sorted(summary.failed.items()):
-            errors.print(f"  {path}: {reason}")
-        raise typer.Exit(EXIT_SOME_FAILED)
+    carry_out(detector, photos, output, overwrite)
