@@ -90,7 +90,7 @@ def all_controls(weights: dict[str, dict[str, Path]]) -> list[Control]:
             "resize",
             [("squeezed into the square, as in training", "square"), ("with its aspect", "aspect")],
             "square",
-            "Photograph",
+            "The photograph is seen",
         ),
         _slider(
             "steps", 1, 10, 1, 1, "Steps", "From noise to mask; the published network was trained for 1.", "diffdis"

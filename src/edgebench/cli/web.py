@@ -236,14 +236,11 @@ def build(root: Path) -> gradio.Blocks:
                 still = {"format": "png", "interactive": False, "buttons": BUTTONS}
                 with gradio.Row():
                     pictures = [gradio.Image(label=first, **still), gradio.Image(label=second, **still)]
-                pictures.append(
-                    gradio.Image(
-                        label=third, visible=may_have_third, **{**still, "format": "gif"}
-                    )  # files, as they are
-                )
                 cutout = gradio.File(
                     label="Cut-out to take away (PNG with alpha)", interactive=False, visible=may_have_cutout
                 )
+                # Files, which are shown as they are.
+                pictures.append(gradio.Image(label=third, visible=may_have_third, **{**still, "format": "gif"}))
 
         def shown(chosen: str) -> list[Any]:
             titles, (third, takeaway) = titles_of(chosen)

@@ -28,8 +28,8 @@ FIGURES = {
     "guidance_strip": "The first image of the split, not a picked one. Dark is edge.",
     "reveal_frames": "The first images of the split, not picked ones. Dark is edge, blue is not revealed yet.",
     "mask_grid": (
-        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Below or beside "
-        "each picture stands the detail that its frame shows: where the ground truth has most contour."
+        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Below or "
+        "beside each picture stands the detail that its frame shows: where the ground truth has most contour."
     ),
     "f_curves": (
         "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-LOG_WIDTH = 160
+LOG_WIDTH = 220
 _STYLE = {"match": "green", "holds": "green", "differs": "red", "does not hold": "red"}
 
 
@@ -64,7 +64,8 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     for line in _read(claims) if claims.is_file() else []:
         console.print(Text(f"{line['status']:>13}", _STYLE.get(line["status"], "dim")), Text(_claim(line)))
     seeds = max((cell["seeds"] for cell in cells), key=len).replace(";", ", ")
-    images = " to ".join(dict.fromkeys(sorted((cell["n_images"] for cell in cells if cell["n_images"]), key=int)))
+    counts = sorted({int(cell["n_images"]) for cell in cells if cell["n_images"]})
+    images = " to ".join(dict.fromkeys(str(each) for each in (*counts[:1], *counts[-1:])))
     console.print(
         f"Scale {cells[0]['scale']} ({cells[0]['scale_title']}), {images} images, seeds {seeds}.", markup=False
     )

@@ -23,6 +23,7 @@ from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import NetworkConfig
 from edgebench.methods.memo.weights import weight_metadata
 from edgebench.plan.workbench import Workbench
+from edgebench.stages.photos.folder import LARGE_PIXELS
 from tests.unit.cli.helpers import run
 from tests.unit.methods.diffdis_models import write_diffdis
 
@@ -165,12 +166,13 @@ def test_results_beside_the_photographs_are_not_taken_for_photographs(photos: Pa
 
 def test_a_large_photograph(weights: Path, tmp_path: Path) -> None:
     """Its mask is made at the network's size, so that it costs little more than a small one."""
-    picture = np.repeat(np.repeat(data.chelsea(), 12, 0), 8, 1)[:3000, :3600]
+    picture = np.repeat(np.repeat(data.chelsea(), 6, 0), 6, 1)[:1500, :1800]
     Image.fromarray(picture).save(tmp_path / "large.jpg", quality=80)
+    assert picture.shape[0] * picture.shape[1] > LARGE_PIXELS  # what slow methods warn of
     done = invoke("diffdis", tmp_path / "large.jpg", "-o", tmp_path / "out", "--weights", weights, "--matte")
     assert done.exit_code == 0, done.output
     assert "long and much memory" not in done.output
-    assert pixels(tmp_path / "out" / "cutout" / "large.png", "RGBA").shape == (3000, 3600, 4)
+    assert pixels(tmp_path / "out" / "cutout" / "large.png", "RGBA").shape == (1500, 1800, 4)
 
 
 def test_otsu(photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Prediction, Predictor, PredictSettings, noise_generator
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.diffdis.reconstruction import reconstruct
-from edgebench.methods.diffdis.weights import load_weights, weight_metadata, weight_tensors
+from edgebench.methods.diffdis.weights import load_weights, trained_size, weight_metadata, weight_tensors
 
 torch.set_num_threads(1)
 CONFIG = NetworkConfig((8, 16), (1, 2), (False, False), 1, 4, text=4, tokens=1, latent=6)
@@ -260,6 +261,12 @@ def test_weight_files(tmp_path: Path) -> None:
     assert isinstance(its_code, PatchCodec)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in made.state_dict().items())
     assert all(torch.equal(value, its_code.state_dict()[name]) for name, value in code.state_dict().items())
+    assert trained_size(path) == 1024
+    for size, message in (("96", None), ("large", "the size 'large', where pixels were expected")):
+        metadata = weight_metadata(made.config, code) | {"size": size}
+        save_file(weight_tensors(made.state_dict(), code), path, metadata=metadata)
+        with pytest.raises(DataError, match=message) if message else nullcontext():
+            assert trained_size(path) == 96
     save_file(made.state_dict(), path, metadata=weight_metadata(made.config, code))
     with pytest.raises(DataError, match="basis is missing"):
         load_weights(path)

@@ -21,7 +21,7 @@ from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Predictor, PredictSettings
 from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig
 from edgebench.methods.diffdis.pretrained import backbone_config, empty_text
-from edgebench.methods.diffdis.weights import load_weights
+from edgebench.methods.diffdis.weights import load_weights, trained_size
 from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.run import carry_out
@@ -72,6 +72,7 @@ def test_from_a_fetched_model(repository: Path, monkeypatch: pytest.MonkeyPatch)
     for each in ("turbo", *(str(path) for path in (repository / "results" / "runs" / "fetch").iterdir())):
         shutil.rmtree(each)  # the weight file needs no other
     network, codec = load_weights(folder / "weights.safetensors")
+    assert trained_size(folder / "weights.safetensors") == 32
     assert network.config.channels == (8, 16, 16, 16)
     assert network.config.prediction == "epsilon"
     assert isinstance(codec, VaeCodec)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.plan.workbench import Workbench
-from edgebench.stages.weights import find_weights
+from edgebench.stages.weights import find_weights, trained_weights
 
 
 @pytest.fixture
@@ -49,6 +52,42 @@ def test_a_scale(bench: Workbench) -> None:
     assert bench.find_run(Path(record[1]).parent.name).role == "finetune"
     weights = finish(Path(record[1]).parent)
     assert find_weights(bench, "demo", "memo") == weights
+
+
+def test_a_scale_is_the_row_of_the_method(bench: Workbench) -> None:
+    with pytest.raises(DataError, match=r"not here yet.*`snakemake --cores all (\S+)`") as caught:
+        find_weights(bench, "demo", "diffdis")
+    record = re.search(r"`snakemake --cores all (\S+)`", str(caught.value))
+    assert record is not None
+    run = bench.find_run(Path(record[1]).parent.name)
+    assert (run.role, run.settings["method"]) == ("train", "diffdis")
+    weights = finish(Path(record[1]).parent)
+    assert find_weights(bench, "demo", "diffdis") == weights
+
+
+def test_weights_of_another_method_are_refused(bench: Workbench) -> None:
+    finish(bench.released_run("memo_bsds_late").folder)
+    with pytest.raises(ConfigError, match=r"not weights of diffdis, which takes diffdis_released, demo, .* or a file"):
+        find_weights(bench, "memo_bsds_late", "diffdis")
+    with pytest.raises(ConfigError, match="not weights of memo, which takes memo_biped_late, "):
+        find_weights(bench, "diffdis_released", "memo")
+
+
+def test_weights_that_lie_there_by_method(tmp_path: Path) -> None:
+    place = tmp_path / "results" / "runs" / "train"
+    for name, method in (("a", "memo"), ("b", "diffdis"), ("c", "diffdis"), ("d", None)):
+        (place / name).mkdir(parents=True)
+        metadata = {"method": method} if method else None
+        save_file({"x": torch.zeros(1)}, place / name / "weights.safetensors", metadata=metadata)
+        os.utime(place / name / "weights.safetensors", (ord(name), ord(name)))
+    (place / "damaged").mkdir()
+    (place / "damaged" / "weights.safetensors").write_bytes(b"cut off")
+    found = trained_weights(tmp_path)
+    assert found == {
+        "memo": {"train: a": place / "a" / "weights.safetensors"},
+        "diffdis": {f"train: {name}": place / name / "weights.safetensors" for name in "cb"},
+    }
+    assert list(found["diffdis"]) == ["train: c", "train: b"]
 
 
 def test_an_unfinished_run_is_not_taken(bench: Workbench) -> None:

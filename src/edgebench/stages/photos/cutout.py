@@ -20,6 +20,7 @@ BLURS = (90, 6)
 
 STRIP = 512
 _MARGIN = sum(BLURS) // 2 + 1
+_TINY = 1e-5
 _SQUARE = 12
 _GREYS = (255, 204)
 
@@ -78,11 +79,12 @@ def _fused(picture: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     foreground = background = mixture
     for side in BLURS:
 
-        def around(colours: NDArray[Any], weight: NDArray[Any], side: int = side) -> NDArray[Any]:
-            total = cv2.blur(weight, (side, side))[..., None]
-            return cv2.blur(colours * weight, (side, side)) / (total + 1e-5)
+        def mean(values: NDArray[Any], side: int = side) -> NDArray[Any]:
+            return cv2.blur(values, (side, side))
 
-        foreground, background = around(foreground, share), around(background, 1 - share)
+        around = mean(share)[..., None]
+        foreground = mean(foreground * share) / (around + _TINY)
+        background = mean(background * (1 - share)) / (1 - around + _TINY)
         foreground = foreground + share * (mixture - share * foreground - (1 - share) * background)
         foreground = foreground.clip(0, 1)
     return np.rint(foreground * 255).astype(np.uint8)
@@ -99,4 +101,5 @@ def on_checkerboard(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def write_cutout(path: str | Path, cutout: NDArray[np.uint8], profile: bytes | None = None) -> None:
     """Write a cut-out uint8 (H, W, 4) as PNG, whole or not at all; `profile` is the ICC profile of its colours."""
     with atomic_path(path) as temporary:
-        Image.fromarray(cutout, "RGBA").save(temporary, format="PNG", icc_profile=profile)
+        # Half the time of Pillow's usual level, for a tenth more bytes.
+        Image.fromarray(cutout, "RGBA").save(temporary, format="PNG", compress_level=3, icc_profile=profile)
