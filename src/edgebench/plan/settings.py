@@ -129,7 +129,7 @@ class Train(OnImages):
         Literal["constant", "linear_warmup", "exponential", "compounding_decay", "nominal_decay"], BY_SCALE
     ] = "constant"
     warmup_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_clip: Annotated[Annotated[float, Field(gt=0)] | None, BY_SCALE] = None
     gradient_checkpointing: Annotated[bool, BY_SCALE] = False
     ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BY_SCALE] = None
     ema_start: Annotated[int, Field(ge=0), BY_SCALE] = 0

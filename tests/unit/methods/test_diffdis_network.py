@@ -165,7 +165,7 @@ def test_small_preset_runs() -> None:
             torch.randn(1, 16, 24, 24), torch.randn(2, 16, 24, 24), 999, [torch.randn(1, 16, s, s) for s in (12, 6)]
         )
     assert found.shape == (2, 16, 24, 24)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 3_273_168
+    assert sum(parameter.numel() for parameter in network.parameters()) == 4_026_768
 
 
 def test_configuration_survives_json() -> None:
