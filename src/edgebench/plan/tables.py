@@ -50,6 +50,11 @@ FIGURES = {
 }
 
 
+def stand(names: str) -> str:
+    """The verb for one data set that stands in for another, or for several joined by `and`."""
+    return "stand" if " and " in names else "stands"
+
+
 @dataclass(frozen=True)
 class SeedRuns:
     """The runs behind one row for one seed."""
@@ -246,7 +251,7 @@ class Table:
         content = self._content()
         lines = [
             f"**{content['title']}** at scale *{self.scale_name}*: {self.scale.title}.",
-            *(f"Data set *{other}* stands in for *{name}*." for name, other in content["stand_ins"].items()),
+            *(f"Data set *{other}* {stand(other)} in for *{name}*." for name, other in content["stand_ins"].items()),
             *([] if self.scale_name == "paper" else ["Not comparable with the printed numbers."]),
             f"Protocols: {', '.join(self.experiment.protocol)}. Seeds: {', '.join(map(str, content['seeds']))}.",
             *(f"Changed on the command line: {key} = {value}." for key, value in self.overrides.items()),

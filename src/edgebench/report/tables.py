@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgebench.plan.tables import stand
 from edgebench.report.bootstrap import RESAMPLES, Bootstrap, interval
 from edgebench.report.claims import Checked, check_claims
 from edgebench.report.collect import ADDED, SECONDS, Collected, Row, TableSpec, collect
@@ -331,7 +332,7 @@ def _machines(table: Table) -> str:
 def _data(spec: TableSpec) -> str:
     if not spec.stand_ins:
         return "the data sets of the paper"
-    return ", ".join(f"{other} stands in for {dataset}" for dataset, other in spec.stand_ins.items())
+    return ", ".join(f"{other} {stand(other)} in for {dataset}" for dataset, other in spec.stand_ins.items())
 
 
 def protocols(table: Table) -> list[str]:
