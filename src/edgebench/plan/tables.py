@@ -212,8 +212,8 @@ class Table:
         if not names:
             return []
         return [
-            f"Left out at this scale: {', '.join(names)}. Networks start from random weights, and a code of patches, "
-            f"fitted to the training pictures, stands in for an autoencoder."
+            f"Left out at this scale: {', '.join(names)}. A network that would begin with one begins with random "
+            f"weights, and a code of patches, fitted to the training pictures, stands in for an autoencoder."
         ]
 
     def _released(self) -> list[str]:

@@ -176,10 +176,10 @@ def quality_against_time(collected: Collected) -> Figure:
     for panel, (title, column, rows) in zip(panels, shown, strict=True):
         for row in rows:
             _point(panel, row, column, labels.index(row.label), bootstrap)
-        names = [textwrap.fill(title, 40), column_title(column)] if len(columns) > 1 or not title else [title]
-        panel.set(xscale="log", xlabel="Seconds per image", title="\n".join(filter(None, names)))
-        panel.set_ylabel(column_title(column))
-        panel.margins(x=0.1)
+        names = filter(None, [textwrap.fill(title, 40), column_title(column)])
+        panel.set(xscale="log", xlabel="Seconds per image", title="\n".join(names))
+        # One range for all panels; so wide that a tick at 1, 2 or 5 falls into it.
+        panel.set_xlim(fastest / 1.6, slowest * 1.6)
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if slowest < 30 * fastest else (1,)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
         panel.xaxis.set_minor_locator(NullLocator())
@@ -208,7 +208,7 @@ def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) 
     tint = colour(index)
     if resampled:
         axes.plot([seconds, seconds], interval(resampled[1]), color=tint, linewidth=1.2, alpha=0.7)
-    marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
+    marker = MARKERS[index % len(MARKERS)]
     axes.plot(seconds, value, marker, color=tint, markersize=6, label=row.label, linestyle="none")
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgebench.errors import DataError
 from edgebench.report.collect import Collected, TableSpec
-from edgebench.report.pictures import choose_ids, rows_on_images
+from edgebench.report.pictures import choose_ids, read_levels, rows_on_images
 from edgebench.report.style import COLOURS, sections, set_title
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _zoomed(dataset: Dataset, name: str, maps: Sequence[tuple[str, Path]]) -> Zo
     panels = [
         ("Input", *_both(dataset.image(name), window)),
         ("Ground truth", *_both(truth, window)),
-        *((label, *_both(read_levels(predict, name, truth.shape), window)) for label, predict in maps),
+        *((label, *_both(read_sized(predict, name, truth.shape), window)) for label, predict in maps),
     ]
     return Zoomed(name, (truth.shape[0], truth.shape[1]), window, panels)
 
@@ -108,7 +108,7 @@ def shrunk(picture: Picture, side: int = SHOWN) -> Picture:
     return np.asarray(reduced)
 
 
-def read_levels(predict: Path, name: str, shape: tuple[int, ...]) -> Picture:
+def read_sized(predict: Path, name: str, shape: tuple[int, ...]) -> Picture:
     """The map of an image as its predict run wrote it, uint8 (H, W).
 
     Args:
@@ -119,17 +119,13 @@ def read_levels(predict: Path, name: str, shape: tuple[int, ...]) -> Picture:
     Raises:
         DataError: the map is missing, damaged or of another size.
     """
-    from PIL import Image
-
-    path = predict / "maps" / f"{name}.png"
-    try:
-        with Image.open(path) as file:
-            levels = np.asarray(file.convert("L"))
-    except OSError as error:
-        raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
+    levels = read_levels(predict, name)
     if levels.shape != shape:
         ours, theirs = (f"{width} x {height}" for height, width in (levels.shape, shape))
-        raise DataError(f"{path}: {ours} pixels (width x height), but its image has {theirs}. Predict it again.")
+        raise DataError(
+            f"{predict / 'maps' / f'{name}.png'}: {ours} pixels (width x height), but its image has {theirs}. Delete "
+            f"the run's folder and run snakemake."
+        )
     return levels
 
 

@@ -156,12 +156,21 @@ def _map_ids(row: Row) -> set[str]:
 
 
 def _read_map(row: Row, image: str) -> Floats:
+    return read_levels(row.runs[0].predict, image) / 255
+
+
+def read_levels(predict: Path, image: str) -> NDArray[np.uint8]:
+    """The map of an image as its predict run wrote it, uint8 (H, W).
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     from PIL import Image
 
-    path = row.runs[0].predict / "maps" / f"{image}.png"
+    path = predict / "maps" / f"{image}.png"
     try:
         with Image.open(path) as file:
-            return np.asarray(file.convert("L"), dtype=np.float64) / 255
+            return np.asarray(file.convert("L"))
     except OSError as error:
         raise DataError(f"{path}: not a readable PNG ({error}). Delete the run's folder and run snakemake.") from None
 

@@ -18,7 +18,7 @@ from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.report.bootstrap import Floats
 from edgebench.report.collect import Collected, Evaluation, SeedRun
-from edgebench.report.mask_pictures import Picture, read_levels, shrunk
+from edgebench.report.mask_pictures import Picture, read_sized, shrunk
 from edgebench.report.pictures import choose_ids, same_images
 from edgebench.report.style import colour, set_title
 from edgebench.report.tables import column_title
@@ -162,7 +162,7 @@ def _pixel_spreads(dataset: Dataset, draws: Draws, ids: Iterable[str]) -> list[f
 
 def _maps(dataset: Dataset, draws: Draws, name: str) -> Iterable[Picture]:
     size = dataset.size(name)
-    return (read_levels(run.predict, name, size) for run in draws.runs)
+    return (read_sized(run.predict, name, size) for run in draws.runs)
 
 
 def mean_and_spread(maps: Iterable[Picture]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -37,14 +37,11 @@ def colour(index: int) -> str:
 
 def set_title(figure: Figure, spec: TableSpec, subtitle: str = "", **place: Any) -> None:
     """What every figure says above: the table, a line of its own, the scale and how far to trust it."""
-    lines = [
-        spec.title,
-        *([subtitle] if subtitle else []),
-        textwrap.fill(f"scale {spec.scale}: {spec.scale_title}", 110),
-    ]
+    across = min(110, max(40, int(13 * figure.get_size_inches()[0])))
+    lines = [spec.title, subtitle, f"scale {spec.scale}: {spec.scale_title}"]
     if not spec.comparable:
         lines.append("not comparable with the published numbers")
-    figure.suptitle("\n".join(lines), fontsize=10, **place)
+    figure.suptitle("\n".join(textwrap.fill(line, across) for line in lines if line), fontsize=10, **place)
 
 
 def sections(collected: Collected, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -57,7 +54,7 @@ def sections(collected: Collected, rows: Sequence[Row]) -> list[tuple[str, list[
 def panels_with_legend(
     count: int, width: float, height: float, most_across: int = MOST_ACROSS
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, at most `most_across` side by side, with room for `legend_below`.
+    """A figure of `count` panels, at most `most_across` side by side; `legend_below` adds what it needs.
 
     Args:
         count: Number of panels.
@@ -67,7 +64,7 @@ def panels_with_legend(
     """
     across = min(count, most_across)
     down = -(-count // across)
-    figure = Figure(figsize=(width * across, height * down + 1.0), layout="constrained")
+    figure = Figure(figsize=(max(width * across, 4.5), height * down + 0.6), layout="constrained")
     panels = list(np.ravel(figure.subplots(down, across, squeeze=False)))
     for unused in panels[count:]:
         unused.remove()
@@ -80,6 +77,7 @@ def legend_below(figure: Figure, panels: Sequence[Axes]) -> None:
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(textwrap.fill(label, 40), handle)
-    width = figure.get_size_inches()[0]
+    width, height = figure.get_size_inches()
     across = max(1, int(width // 2.6))
+    figure.set_figheight(height + 0.2 * -(-len(entries) // across))
     figure.legend(handles=list(entries.values()), labels=list(entries), loc="outside lower center", ncols=across)

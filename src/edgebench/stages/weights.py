@@ -69,7 +69,9 @@ def released_weights(bench: Workbench, method: str) -> list[str]:
 def _shown(bench: Workbench, scale: str, method: str) -> Run:
     """The training whose weights a scale's main table shows."""
     table, key = SHOWN_BY[method]
-    row = next(row for row in bench.find_table(scale, table).rows if row.key == key)
+    row = next((row for row in bench.find_table(scale, table).rows if row.key == key), None)
+    if row is None:
+        raise ConfigError(f"{scale}: its table {table} has no row {key}, whose weights would be meant. Name a file.")
     return row.runs[0].predict.inputs["weights"]
 
 

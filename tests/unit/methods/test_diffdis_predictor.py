@@ -136,6 +136,15 @@ def test_sizes() -> None:
         predictor(size=30)
 
 
+@pytest.mark.parametrize("resize", ["square", "aspect"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 2), (33, 31), (1700, 1300)])
+def test_pictures_of_every_size_get_a_mask_of_theirs(resize: str, size: tuple[int, int]) -> None:
+    mask = predictor(resize=resize, tta="official").predict(images(size), ["a"])[0].mask
+    assert mask.shape == size
+    assert np.isfinite(mask).all()
+    assert mask.max() <= 1
+
+
 def test_constants_change_no_result() -> None:
     picture, made = images((32, 32)), network()
     image = torch.from_numpy(picture[0]).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from safetensors.torch import save_file
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import read_json, write_json
-from edgebench.methods.diffdis.codec import PatchCodec
+from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Predictor
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.diffdis.weights import weight_metadata, weight_tensors
-from edgebench.plan.methods import settings_class
+from edgebench.plan.methods import all_settings, settings_class
 from edgebench.stages.predict import predict
+from edgebench.stages.predictors import MODULES
 from edgebench.stages.run import carry_out
 from edgebench.stages.spec import RunSpec
 
@@ -185,19 +187,46 @@ def test_true_masks_go_through_a_code_of_patches(inputs: Path) -> None:
         assert ((found >= 128) == (truth >= 128)).mean() > 0.97, seed
 
 
-def test_true_masks_go_through_an_autoencoder(inputs: Path) -> None:
+def autoencoder() -> Any:
+    """A small autoencoder whose tiles are squares of 32 pixels."""
     torch.manual_seed(0)
-    made: Any = AutoencoderKL(
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(8, 8),
         norm_num_groups=4,
+        sample_size=32,
     )
-    made.save_pretrained(inputs / "vae" / "vae")
+
+
+def test_true_masks_go_through_an_autoencoder(inputs: Path) -> None:
+    autoencoder().save_pretrained(inputs / "vae" / "vae")
     write_json(inputs / "vae" / "run.json", {})
     record = predict(spec(inputs, "out", "diffdis_vae", size=32, vae="sd_turbo", limit=2))
     assert record["code"] == "autoencoder"
     assert sorted(files(inputs / "out")) == ["maps/a.png", "maps/b.png"]
+
+
+def test_an_autoencoder_in_the_weights_works_in_tiles_if_asked(inputs: Path) -> None:
+    config = NetworkConfig.from_dict({**CONFIG.to_dict(), "latent": 4})
+    network, codec = DiffdisNetwork(config), VaeCodec(autoencoder())
+    save_file(
+        weight_tensors(network.state_dict(), codec),
+        inputs / "train" / "weights.safetensors",
+        metadata=weight_metadata(config, codec),
+    )
+    whole, again, tiled, within = (
+        maps(inputs, folder, size=size, tiled=tiles)["a"]
+        for folder, size, tiles in (
+            ("whole", 64, False),
+            ("again", 64, False),
+            ("tiled", 64, True),
+            ("within", 32, True),
+        )
+    )
+    np.testing.assert_array_equal(whole, again)
+    assert not np.array_equal(whole, tiled)
+    np.testing.assert_array_equal(within, maps(inputs, "small", size=32)["a"])  # no larger than one tile
 
 
 class TestBrought:
@@ -258,3 +287,10 @@ def test_edges_are_refused_where_there_are_none(inputs: Path) -> None:
     with pytest.raises(ConfigError, match="trained without edges"):
         predict(spec(inputs, "out", edges=True))
     assert predict(spec(inputs, "out"))["n_images"] == 5
+
+
+def test_every_method_of_the_plan_can_be_prepared() -> None:
+    planned = {method for stage, method in all_settings() if stage == "predict"}
+    assert set(MODULES) == planned - {"mask_edges", "mask_contours", "mask_skeletons"}  # runs of their own kind
+    for method, name in MODULES.items():
+        assert callable(getattr(importlib.import_module(f"edgebench.stages.predictors.{name}"), method))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.plan.workbench import Workbench
-from edgebench.stages.weights import find_weights, trained_weights
+from edgebench.stages.weights import SHOWN_BY, find_weights, trained_weights
 
 
 @pytest.fixture
@@ -63,6 +63,12 @@ def test_a_scale_is_the_row_of_the_method(bench: Workbench) -> None:
     assert (run.role, run.settings["method"]) == ("train", "diffdis")
     weights = finish(Path(record[1]).parent)
     assert find_weights(bench, "demo", "diffdis") == weights
+
+
+def test_a_scale_without_the_row(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHOWN_BY, "diffdis", ("diffdis/main_dis5k", "vd/gone"))
+    with pytest.raises(ConfigError, match="demo: its table diffdis/main_dis5k has no row vd/gone"):
+        find_weights(bench, "demo", "diffdis")
 
 
 def test_weights_of_another_method_are_refused(bench: Workbench) -> None:

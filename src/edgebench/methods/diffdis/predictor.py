@@ -76,7 +76,7 @@ class Prediction:
     """What DiffDIS says about one picture.
 
     Attributes:
-        mask: float32 (H, W) in [0, 1], at the picture's size.
+        mask: float32 (H, W) in [0, 1], at the picture's size; multiples of 1/255 where it was resized to it.
         edge: The same for the mask's outline, or None where it was not asked for.
     """
 

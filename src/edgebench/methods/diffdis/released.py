@@ -28,7 +28,7 @@ class ReleasedWeights:
 
     Attributes:
         preset: Name of the network's size.
-        parameters: Number of values of the U-Net.
+        parameters: Number of trained values.
     """
 
     preset: str
@@ -58,15 +58,15 @@ def convert_released(
     preset = released_preset(folder, configs)
     source, codec, text = folder / "unet" / WEIGHTS, load_vae(folder), empty_text(folder)
     with torch.device("meta"):
-        expected = DiffdisNetwork(configs[preset]).state_dict()
-    check_names({TEXT: expected[TEXT]}, {TEXT: text}, folder / "text_encoder")
+        network = DiffdisNetwork(configs[preset])
+    check_names({TEXT: network.text}, {TEXT: text}, folder / "text_encoder")
     with safe_open(source, framework="pt") as file:
         unet = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         state = our_names({name: _as_float32(tensor) for name, tensor in unet.items()}, source)
         metadata = {**weight_metadata(configs[preset], codec), **(notes or {})}
         with atomic_path(target) as path:
             save_file(weight_tensors({**state, TEXT: text}, codec), path, metadata)
-    return ReleasedWeights(preset, sum(tensor.numel() for tensor in unet.values()))
+    return ReleasedWeights(preset, sum(parameter.numel() for parameter in network.parameters()))
 
 
 def released_preset(folder: str | Path, configs: Mapping[str, NetworkConfig] = PRESETS) -> str:

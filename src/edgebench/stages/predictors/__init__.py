@@ -34,7 +34,7 @@ class Prepared:
     summary: Callable[[], dict[str, Any]] = dict
 
 
-_MODULES = {
+MODULES = {
     "memo": "memo",
     "sobel": "baselines",
     "canny": "baselines",
@@ -44,6 +44,7 @@ _MODULES = {
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
 }
+"""By method the module here that has the function of its name."""
 
 
 def prepare(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -57,6 +58,6 @@ def prepare(spec: RunSpec, dataset: Dataset) -> Prepared:
         EdgebenchError: its weights, or maps that were brought, are missing or damaged.
     """
     method = spec.settings["method"]
-    module = importlib.import_module(f"{__name__}.{_MODULES[method]}")
+    module = importlib.import_module(f"{__name__}.{MODULES[method]}")
     prepared: Prepared = getattr(module, method)(spec, dataset)
     return prepared
