@@ -305,16 +305,17 @@ def facts(table: Table) -> list[tuple[str, str]]:
 
 def _combined(table: Table) -> list[str]:
     """How the sections that combine others are made."""
-    how = {
-        "mean": "mean of the sections {}, with an interval of images resampled in each by itself",
-        "spread": "standard deviation over the sections {}; its interval resamples images for all of them together",
-    }
-    titles = table.spec.groups
-    texts = [
-        f"{titles[row.group]}: {how[row.combines].format(', '.join(titles[each.group] for each in row.members))}."
-        for row in table.rows
-        if row.members
-    ]
+    how = {"mean": "mean of", "spread": "standard deviation over"}
+    texts = []
+    for row in table.rows:
+        if row.members:
+            titles = [table.spec.groups[member.group] for member in row.members]
+            same = len({member.images for member in row.members}) == 1
+            drawn = "for all of them together" if same else "in each data set by itself"
+            texts.append(
+                f"{table.spec.groups[row.group]}: {how[row.combines]} the sections {', '.join(titles)}; its interval "
+                f"resamples images {drawn}."
+            )
     return list(dict.fromkeys(texts))
 
 
