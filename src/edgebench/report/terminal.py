@@ -35,7 +35,7 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from edgebench.report.tables import footnote_letter
+    from edgebench.report.columns import footnote_letter
 
     # A log file has no width; 80 columns would break every number in two.
     console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -106,7 +106,7 @@ def _part(cells: list[dict[str, str]], columns: list[str], letters: Letters) -> 
 
 
 def _heading(cells: list[dict[str, str]], column: str) -> str:
-    from edgebench.report.tables import column_title
+    from edgebench.report.columns import column_title
 
     printed = any(cell["published"] for cell in cells if cell["column"] == column)
     return column_title(column) + (" (paper)" if printed else "")
@@ -131,7 +131,7 @@ def _cell(cell: dict[str, str], letters: Letters) -> Text:
 def _numbers(cell: dict[str, str], letters: Letters) -> Text:
     from rich.text import Text
 
-    from edgebench.report.tables import number
+    from edgebench.report.columns import number
 
     value, spread, published = (_number(cell[name]) for name in ("value", "spread", "published"))
     fine = cell.get("combined") == "spread"

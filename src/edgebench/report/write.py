@@ -12,7 +12,9 @@ from edgebench.files import canonical_json, write_text
 from edgebench.plan.published import SEPARATOR
 from edgebench.report.claims import explain
 from edgebench.report.collect import Row
-from edgebench.report.tables import Cell, Table, column_title, facts, number, protocols, warning
+from edgebench.report.columns import column_title, number
+from edgebench.report.tables import Cell, Table
+from edgebench.report.words import facts, protocols, warning
 
 CSV_COLUMNS = (
     "row", "label", "column", "value", "spread", "low", "high", "n_images", "seeds", "published",

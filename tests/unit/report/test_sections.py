@@ -17,8 +17,10 @@ from rich.console import Console
 
 from edgebench.report.bootstrap import draw_weights
 from edgebench.report.claims import decimals, explain
-from edgebench.report.tables import Table, build_table, column_title, facts, footnote_letter, number, verdict
+from edgebench.report.columns import column_title, footnote_letter, number
+from edgebench.report.tables import Table, build_table, verdict
 from edgebench.report.terminal import print_table
+from edgebench.report.words import facts
 from edgebench.report.write import to_csv, to_latex, to_markdown, write_table
 from tests.unit.report.conftest import write_row
 

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from edgebench.errors import DataError
-from edgebench.report.tables import Table, build_table, column_title, number
+from edgebench.report.columns import column_title, number
+from edgebench.report.tables import Table, build_table
 from edgebench.report.terminal import print_table
 from edgebench.report.write import latex_escape, to_markdown, write_table
 
