@@ -22,6 +22,9 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
     A run that was interrupted goes on where it stood; one that was finished is made anew, so that its record
     never speaks for files that something else made.
 
+    Under `torchrun` (`torchrun --nproc-per-node 2 -m edgebench run PLANFILE`) the processes share a training; only the
+    first keeps the folder and writes the record, and any other stage is its alone.
+
     Args:
         spec_file: Plan file, below `results/plan/runs`.
         threads: Processor cores to use.
@@ -49,6 +52,10 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.predict import predict as stage
     else:
         from edgebench.stages.evaluate import evaluate as stage
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ["RANK"]) > 0:
+        if spec.content["stage"] == "train":
+            _within_memory(stage, spec)  # begins with waiting for the first process, which tidies the folder
+        return spec.folder
     unfinished = spec.folder / UNFINISHED
     if not unfinished.exists() and spec.content["stage"] != "fetch":
         shutil.rmtree(spec.folder, ignore_errors=True)
