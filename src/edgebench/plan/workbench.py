@@ -103,11 +103,11 @@ class Workbench:
             if table not in experiments:
                 where = f"config/scales/{name}.yaml: tables"
                 raise ConfigError(f"{where}: no experiment is called '{table}'.{nearest(table, experiments)}")
-        papers = {experiment.partition("/")[0] for experiment in experiments}
+        papers = {path.stem for path in (self.root / "config" / "published").glob("*.csv")}
         for paper in scale.notes:
             if paper not in papers:
                 where = f"config/scales/{name}.yaml: notes"
-                raise ConfigError(f"{where}: no experiment shows a paper '{paper}'.{nearest(paper, papers)}")
+                raise ConfigError(f"{where}: no paper is called '{paper}'.{nearest(paper, papers)}")
         for recipe, roles in scale.recipes.items():
             where = f"config/scales/{name}.yaml: recipes"
             if recipe not in self.names("recipes"):
