@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,4 +240,11 @@ def _folder_digest(folder: str, where: str) -> str:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
-    return digest(sorted((p.name, sha256_file(p)) for p in path.iterdir() if p.is_file()), length=16)
+    files = [(p, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
+    return _digest_of(tuple((p, each.st_size, each.st_mtime_ns) for p, each in files))
+
+
+@cache
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Digest of the contents; read once however many sections, seeds and scales predict with the same files."""
+    return digest([(path.name, sha256_file(path)) for path, _, _ in files], length=16)
