@@ -63,6 +63,9 @@ def test_memo_answers_with_its_reveal(photo: Path, weights: Path, tmp_path: Path
     choices["frames"] = True
     reply = web.respond(photo, "memo", choices, tmp_path)
     probability, edges, reveal = reply.pictures
+    assert isinstance(probability, np.ndarray)
+    assert isinstance(edges, np.ndarray)
+    assert isinstance(reveal, Path)
     assert probability.shape == edges.shape == (40, 50)
     with Image.open(reveal) as animation:
         assert animation.n_frames == 6  # type: ignore[attr-defined]
@@ -75,13 +78,16 @@ def test_diffdis_answers_with_a_cut_out(photo: Path, diffdis_weights: Path, tmp_
     choices = {"weights": str(diffdis_weights), "size": 0, "steps": 1, "edges": True, "matte": True, "tiled": False}
     reply = web.respond(photo, "diffdis", choices, tmp_path)
     mask, shown, outline = reply.pictures
+    assert isinstance(mask, np.ndarray)
+    assert isinstance(outline, Path)
+    assert reply.cutout is not None
     with Image.open(outline) as image:
         assert image.size == (50, 40)
     with Image.open(reply.cutout) as image:
         assert (image.mode, image.filename) == ("RGBA", str(tmp_path / "cat-cutout.png"))
         cutout = np.asarray(image)
     np.testing.assert_array_equal(cutout[..., 3], mask)
-    np.testing.assert_array_equal(shown, on_checkerboard(cutout))
+    np.testing.assert_array_equal(np.asarray(shown), on_checkerboard(cutout))
     assert re.match(r"diffdis: 50 x 40 pixels, \d+\.\d\d s", reply.text)
     plain = web.respond(photo, "diffdis", {**choices, "edges": False}, tmp_path)
     assert plain.pictures[2] is None
@@ -89,19 +95,19 @@ def test_diffdis_answers_with_a_cut_out(photo: Path, diffdis_weights: Path, tmp_
 
 def test_a_network_is_kept_until_its_file_changes(photo: Path, weights: Path, tmp_path: Path) -> None:
     choices = {"weights": str(weights), "steps": "1", "guidance": 1.0}
-    before = web.respond(photo, "memo", choices, tmp_path)
+    before = np.asarray(web.respond(photo, "memo", choices, tmp_path).pictures[0], int)
     torch.manual_seed(1)
     network = MemoNetwork(NetworkConfig(4, (8, 16), 1, 4))
     save_file(network.state_dict(), weights, metadata=weight_metadata(network.config))
     os.utime(weights, (time.time() + 5, time.time() + 5))
-    after = web.respond(photo, "memo", choices, tmp_path)
-    assert np.abs(before.pictures[0].astype(int) - after.pictures[0]).max() > 1
+    after = np.asarray(web.respond(photo, "memo", choices, tmp_path).pictures[0], int)
+    assert np.abs(before - after).max() > 1
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - {"memo", "diffdis"}))
 def test_other_methods_answer(photo: Path, tmp_path: Path, method: str) -> None:
     reply = web.respond(photo, method, {"weights": "nowhere", "threshold": 0.1}, tmp_path)
-    assert reply.pictures[1].any()
+    assert np.asarray(reply.pictures[1]).any()
     assert reply.pictures[2] is None
     assert reply.text.startswith(f"{method}: 50 x 40 pixels")
     assert (reply.cutout is None) == (method in EDGE_METHODS)

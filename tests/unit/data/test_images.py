@@ -232,6 +232,7 @@ def test_layers_keep_colours_below_transparency(tmp_path):
     image = Image.fromarray(np.dstack([RGB, alpha]))
     layers = read_layers(save(tmp_path / "a.png", image))
     assert np.array_equal(layers.colours, RGB)
+    assert layers.alpha is not None
     assert np.array_equal(layers.alpha, alpha)
     assert read_layers(save(tmp_path / "b.png", Image.fromarray(RGB))).alpha is None
 
@@ -244,6 +245,7 @@ def test_layers_are_upright(tmp_path, orientation):
     layers = read_layers(path)
     turned = np.rot90(RGB, {3: 2, 6: -1}[orientation])
     assert np.array_equal(layers.colours, turned)
+    assert layers.alpha is not None
     assert np.array_equal(layers.alpha, turned[..., 0])
 
 

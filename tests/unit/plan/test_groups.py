@@ -145,6 +145,17 @@ def test_masks_of_other_methods_enter_as_the_experiment_says(repository: Path, t
     assert not any("printed: BiRefNet" in each.key for each in table.rows)
 
 
+def test_a_printed_row_with_the_numbers_of_another_is_shown(repository: Path) -> None:
+    path = repository / "config/published/diffdis.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    diffdis = [line for line in lines if ",table2_main,DiffDIS,,DIS-TE2," in line]
+    others = [line for line in lines if ",table2_main,MVANet,,DIS-TE2," not in line]
+    twins = [line.replace(",DiffDIS,", ",MVANet,") for line in diffdis]
+    path.write_text("".join([*others, *twins]))
+    rows = {row.key: row for row in Workbench(repository).find_table("paper", MAIN).rows}
+    assert rows["te2/printed: MVANet"].published == rows["te2/diffdis"].published
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

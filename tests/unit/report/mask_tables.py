@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -68,7 +68,7 @@ def write_run(
     seconds: float = 0.1,
     settings: dict[str, Any] | None = None,
     weights: str | None = None,
-    protocols: Sequence[str] = ("diffdis",),
+    protocols: Sequence[Literal["standard", "diffdis"]] = ("diffdis",),
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Predict and evaluate runs of one row as the stages leave them; returns the row's entry of the plan."""

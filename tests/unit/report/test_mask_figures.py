@@ -129,8 +129,10 @@ def test_mask_grid_shows_the_first_section_with_a_detail_of_each_picture(section
         for p, path in ((1, f"data/DIS-VD/gt/{name}.png"), (3, f"results/runs/predict/vd-softer/maps/{name}.png")):
             whole, detail = figure.axes[8 * k + 2 * p : 8 * k + 2 * p + 2]
             levels = np.asarray(Image.open(finished / path))
-            assert np.array_equal(whole.images[0].get_array(), levels)
-            assert np.array_equal(detail.images[0].get_array(), levels[top : top + height, left : left + width])
+            assert np.array_equal(np.asarray(whole.images[0].get_array()), levels)
+            assert np.array_equal(
+                np.asarray(detail.images[0].get_array()), levels[top : top + height, left : left + width]
+            )
             frame = next(each for each in whole.patches if isinstance(each, Rectangle))
             assert (frame.get_y(), frame.get_x(), frame.get_height(), frame.get_width()) == (top, left, height, width)
 
@@ -169,7 +171,7 @@ def test_curves_have_a_panel_per_section_with_runs_and_protocol(sections: Path, 
             (figure.axes[0], "vd/softer", f"standard_max_{letter}"),
             (figure.axes[3], "te/softer", f"max_{letter}"),
         ):
-            marks = [line.get_xydata()[0] for line in panel.lines if line.get_marker() == "o"]
+            marks = [np.asarray(line.get_xydata())[0] for line in panel.lines if line.get_marker() == "o"]
             assert marks[1][1] == pytest.approx(collected.row(key).values(column)[0])
 
 
@@ -281,10 +283,10 @@ def test_masks_are_placed_by_max_f_and_time_in_every_section(sections: Path, fin
     titles = [panel.get_title() for panel in figure.axes]
     assert titles == [f"{section}\nStandard max F" for section in ("DIS-VD", "DIS-TE1", "Both")]
     for panel, group in zip(figure.axes, ("vd", "te", "all"), strict=True):
-        points = [line for line in panel.lines if len(line.get_xydata()) == 1]
+        points = [line for line in panel.lines if len(np.asarray(line.get_xydata())) == 1]
         rows = [collected.row(f"{group}/{key}") for key in ("soft", "softer")]
         wanted = [[each.values(column)[0] for column in ("seconds_per_image", "standard_max_f")] for each in rows]
-        assert np.array([line.get_xydata()[0] for line in points]) == pytest.approx(np.array(wanted))
+        assert np.array([np.asarray(line.get_xydata())[0] for line in points]) == pytest.approx(np.array(wanted))
         assert [to_hex(line.get_color()) for line in points] == ["#0072b2", "#d55e00"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgebench.methods.memo.presets import NetworkConfig
 from edgebench.methods.memo.weights import weight_metadata
 from edgebench.stages.photos import edges as stage
 from edgebench.stages.photos import folder as folders
-from edgebench.stages.photos.answers import Detector, EdgeAnswer
+from edgebench.stages.photos.answers import Answer, Detector, EdgeAnswer
 from edgebench.stages.photos.folder import predict_photos
 from tests.unit.methods.sam_models import MODELS
 
@@ -114,7 +115,7 @@ def test_maps_of_other_settings_are_not_mixed(folder: Path, tmp_path: Path) -> N
 def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
     detector = stage.sobel()
 
-    def interrupted(images: list[np.ndarray], names: list[str]) -> list[EdgeAnswer]:
+    def interrupted(images: list[np.ndarray], names: list[str]) -> Sequence[Answer]:
         if names == ["coffee"]:
             raise KeyboardInterrupt
         return detector.answer(images, names)
@@ -339,7 +340,9 @@ def test_every_setting_reaches_memo(folder: Path, weights: Path) -> None:
 
     def found(**settings: object) -> np.ndarray:
         detector = stage.memo(weights, device="cpu", **{"steps": 3, "guidance": 1.0, **settings})  # type: ignore[arg-type]
-        return detector.answer([image], ["a"])[0].probability
+        (answer,) = detector.answer([image], ["a"])
+        assert isinstance(answer, EdgeAnswer)
+        return answer.probability
 
     plain = found()
     for settings in ({"confidence_threshold": 0.7}, {"scales": (1, 0.5)}, {"tile": 96}, {"long_side": 64}):
