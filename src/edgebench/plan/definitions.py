@@ -387,13 +387,14 @@ class Runtime(Strict):
         checkpoint_minutes: Time between checkpoints of a training run.
         time_limit_minutes: Training stops itself after this time with a checkpoint, to be started again.
         tensorboard: Whether training also logs for TensorBoard.
-        loader_workers: Processes that prepare training samples.
+        loader_workers: Processes that prepare training samples; null takes the run's cores but one where a GPU
+            trains, and none on a CPU, which would be taken from the training itself.
     """
 
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
     time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
     tensorboard: bool = False
-    loader_workers: Annotated[int, Field(ge=0)] = 0
+    loader_workers: Annotated[int, Field(ge=0)] | None = None
 
 
 class Config(Strict):

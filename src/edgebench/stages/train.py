@@ -5,6 +5,7 @@ Weights that somebody else trained and released come in by the same door: they a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import DataError
 from edgebench.files import read_json
+from edgebench.stages.devices import choose_device
 from edgebench.stages.fetch import require_preset
 from edgebench.stages.inputs import LabelledBy, map_file, open_input
 from edgebench.stages.spec import RunSpec
@@ -48,7 +50,7 @@ def train(spec: RunSpec) -> dict[str, Any]:
     settings = LoopSettings(
         **{key: value for key, value in spec.settings.items() if key in known},
         seed=spec.seed,
-        workers=runtime["loader_workers"],
+        workers=_loader_workers(runtime["loader_workers"], spec.settings["device"], spec.threads),
         log_every=max(1, spec.settings["steps"] // LOG_ROWS),
         checkpoint_minutes=runtime["checkpoint_minutes"],
         time_limit_minutes=runtime["time_limit_minutes"],
@@ -63,6 +65,15 @@ def train(spec: RunSpec) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in objective.model.parameters()),
         "training_seconds": report.seconds,
     }
+
+
+def _loader_workers(asked: int | None, device: str, threads: int) -> int:
+    """Processes that prepare samples; by default what keeps a GPU from waiting. The result does not depend on it."""
+    if asked is not None:
+        return asked
+    if choose_device(device) == "cpu":
+        return 0
+    return max(0, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
 
 def _memo(spec: RunSpec) -> Objective:

@@ -35,3 +35,15 @@ def test_the_image_encoder_begins_with_the_fetched_weights(tmp_path: Path, monke
     objective: Any = train._memo(spec(tmp_path))
     ours = objective.model.dino.model.embeddings.position_embeddings
     torch.testing.assert_close(ours, published.embeddings.position_embeddings)
+
+
+def test_a_gpu_does_not_wait_for_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = train._loader_workers
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [workers(None, "auto", 12), workers(3, "auto", 12), workers(0, "cpu", 12)] == [0, 3, 0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [workers(None, "auto", 12), workers(None, "cuda", 1), workers(None, "cpu", 12)] == [11, 0, 0]
+    assert workers(0, "cuda", 12) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert workers(None, "cuda", 12) == 5

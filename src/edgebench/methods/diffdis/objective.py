@@ -197,7 +197,7 @@ class Objective:
         return torch.stack(parts).sum(), {n: float(part.detach()) for n, part in zip(names, parts, strict=False)}
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The network's weights, and a patch code's."""
+        """The network's weights and those of its code, be it an autoencoder or a code of patches."""
         return weight_tensors(state, self.codec)
 
     def export_metadata(self) -> dict[str, str]:
