@@ -64,6 +64,7 @@ def examine(folder: Path) -> list[Finding]:
         _python(),
         *_libraries(),
         _torch(),
+        _opencv(),
         _cores(),
         _memory(),
         _disk(folder),
@@ -118,6 +119,19 @@ def _torch() -> Finding:
         f"{torch.__version__}, no GPU",
         "Scale `demo` runs here in minutes, `mini` with fewer steps in about an hour; `paper` needs a GPU.",
     )
+
+
+def _opencv() -> Finding:
+    from edgebench.errors import EdgebenchError
+
+    try:
+        from edgebench.metrics.masks import opencv
+
+        return Finding("good", "OpenCV", opencv().__version__)
+    except (EdgebenchError, ImportError) as error:
+        return Finding(
+            "limits", "OpenCV", "missing, or of a version that does not fit", f"Masks get no scores. {error}"
+        )
 
 
 def _cores() -> Finding:
