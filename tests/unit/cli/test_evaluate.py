@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from edgebench.cli.app import app as main_app
 from edgebench.cli.evaluate import app
 from edgebench.errors import DataError, EdgebenchError
 
@@ -204,7 +205,7 @@ def test_scores_and_counts_need_two_names(mask_arguments, tmp_path):
 @pytest.mark.parametrize("what", ["edges", "masks"])
 def test_help_says_how_files_are_named(what):
     """Angle brackets would be taken for markup, and vanish."""
-    assert "ID.png" in CliRunner().invoke(app, ["evaluate", what, "--help"], env={"COLUMNS": "200"}).output
+    assert "ID.png" in CliRunner().invoke(main_app, ["evaluate", what, "--help"], env={"COLUMNS": "200"}).output
 
 
 def test_no_process_is_too_few(mask_arguments, tmp_path):
