@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench_edges.py
 	$(BIN)/python benchmarks/bench_masks.py
 	$(BIN)/python benchmarks/bench_memo.py
+	$(BIN)/python benchmarks/bench_diffdis.py
 	$(BIN)/python benchmarks/bench_shards.py
 	$(BIN)/python benchmarks/bench_workflow.py
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from edgebench.data.manifest import scan_folder, write_manifest
@@ -21,7 +22,9 @@ from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import PRESETS
 from edgebench.methods.memo.weights import weight_metadata
 from edgebench.plan.workbench import Workbench
+from edgebench.stages.weights import SHOWN_BY
 from tests.unit.cli.helpers import maps_and_truth
+from tests.unit.methods.diffdis_models import write_diffdis
 
 # Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.
 INSTEAD = {
@@ -72,19 +75,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps, truth = maps_and_truth(folder)
     maps.rename(folder / "my_maps")
     truth.rename(folder / "annotations")
+    for name in ("my_masks", "masks"):
+        (folder / name).mkdir()
+        Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(folder / name / "one.png")
     untrained_demo(folder)
     return folder
 
 
 def untrained_demo(folder: Path) -> None:
     """Weights where `make demo`, of which the test makes a dry run, would have left its own."""
-    table = Workbench(folder).find_table("demo", "memo/main_bsds")
-    run = next(row for row in table.rows if row.key == "memo").runs[0].predict.inputs["weights"]
-    config = PRESETS[run.settings["preset"]]
-    weights = folder / run.folder / "weights.safetensors"
-    weights.parent.mkdir(parents=True)
-    save_file(MemoNetwork(config).state_dict(), weights, metadata=weight_metadata(config))
-    write_json(weights.parent / "run.json", run.spec())
+    bench = Workbench(folder)
+    for method, (table, key) in SHOWN_BY.items():
+        row = next(row for row in bench.find_table("demo", table).rows if row.key == key)
+        run = row.runs[0].predict.inputs["weights"]
+        (folder / run.folder).mkdir(parents=True)
+        if method == "memo":
+            config = PRESETS[run.settings["preset"]]
+            weights = folder / run.folder / "weights.safetensors"
+            save_file(MemoNetwork(config).state_dict(), weights, metadata=weight_metadata(config))
+        else:
+            write_diffdis(folder / run.folder)
+        write_json(folder / run.folder / "run.json", run.spec())
 
 
 def test_is_short(root: Path) -> None:

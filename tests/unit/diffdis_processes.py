@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
+import socket
 from multiprocessing.context import ForkServerContext
 
 
@@ -14,3 +16,12 @@ def forkserver() -> ForkServerContext:
     clip = "transformers.models.clip.modeling_clip"
     context.set_forkserver_preload(["pytest", "torch", "accelerate", *late, *models, clip])
     return context
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    for port in random.sample(range(15_000, 30_000), 50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise OSError("no free port")

@@ -33,6 +33,23 @@ TRAINED = {
     "columns": ["ceval_ods", "ac", "seconds_per_image"],
     "figures": [],
 }
+MASKS = {
+    "title": "DiffDIS",
+    "shows": {"paper": "diffdis", "table": "table2_main"},
+    "recipe": "diffdis_dis5k",
+    "protocol": ["masks_diffdis"],
+    "rows": [
+        {"key": "diffdis", "label": "DiffDIS", "published": {"method": "DiffDIS"}},
+        {"key": "otsu", "label": "Otsu", "recipe": "otsu_dis5k"},
+    ],
+    "groups": [
+        {"key": "vd", "title": "DIS-VD", "printed": "DIS-VD", "set": {"predict.split": "vd"}},
+        {"key": "te1", "title": "DIS-TE1", "printed": "DIS-TE1", "set": {"predict.split": "te1"}},
+    ],
+    "columns": ["max_f", "hce"],
+    "claims": ["vd/otsu.max_f > 0.0"],
+    "figures": ["mask_grid"],
+}
 
 
 @dataclass
@@ -103,13 +120,19 @@ def copy_repository(root: Path, folder: Path, experiments: dict[str, dict]) -> R
     shutil.copy(root / "Snakefile", folder)
     (folder / "slurm").symlink_to("profiles/slurm")
     repository = Repository(folder)
-    for name, images in (("scenes", {"train": 4, "val": 2, "test": 3}), ("scenes_photos", {"train": 4})):
+    sizes = {
+        "scenes": {"train": 4, "val": 2, "test": 3},
+        "scenes_photos": {"train": 4},
+        "scenes_dis": {"train": 4, "vd": 3, "te1": 1, "te2": 1, "te3": 1, "te4": 1},
+    }
+    for name, images in sizes.items():
         definition = repository.read(f"config/datasets/{name}.yaml")
         repository.write(f"config/datasets/{name}.yaml", definition | {"images": images})
-    shutil.rmtree(folder / "config" / "experiments" / "memo")
-    (folder / "config" / "experiments" / "memo").mkdir()
+    shutil.rmtree(folder / "config" / "experiments")
     for name, experiment in experiments.items():
-        repository.write(f"config/experiments/memo/{name}.yaml", experiment)
+        file = f"config/experiments/{experiment['shows']['paper']}/{name}.yaml"
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        repository.write(file, experiment)
     demo = repository.read("config/scales/demo.yaml")
     repository.write("config/scales/demo.yaml", demo | {"tables": None})  # all
     repository.write("config/config.yaml", {"scale": "demo"})

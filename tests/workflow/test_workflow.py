@@ -19,7 +19,7 @@ from edgebench.methods.memo.presets import preset
 from edgebench.plan.freshness import recorded_id
 from edgebench.plan.workbench import Workbench
 from tests.unit.methods.deepspeed import official_name, write_deepspeed
-from tests.workflow.conftest import CLASSICAL, TRAINED, Repository, clean_environment, copy_repository
+from tests.workflow.conftest import CLASSICAL, MASKS, TRAINED, Repository, clean_environment, copy_repository
 
 EXPERIMENT = "config/experiments/memo/classical.yaml"
 TABLE = "results/tables/demo/memo/classical"
@@ -182,6 +182,22 @@ def test_a_trained_chain_survives_a_kill(tmp_path: Path, root: Path) -> None:
         assert files
         for file in files:
             assert (calm.folder / file).read_bytes() == (killed.folder / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_masks_from_outlines_to_sections(tmp_path: Path, root: Path) -> None:
+    """Outlines, training, prediction, skeletons and scores of masks; one skeleton run serves both rows."""
+    repository = copy_repository(root, tmp_path / "masks", {"masks": MASKS})
+    changes = "set={train.steps: 2, train.warmup_steps: 0}"
+    arguments = ["tables", "figures", "--config", changes]
+    repository.snakemake(*arguments, "--quiet", "rules")
+    assert repository.planned(*arguments) == {}
+    assert len(list(repository.folder.glob("results/runs/skeletons/*/run.json"))) == 2
+    table = (repository.folder / "results/tables/demo/diffdis/masks.md").read_text()
+    assert "**DIS-VD**" in table
+    assert table.index("**DIS-VD**") < table.index("**DIS-TE1**")
+    assert "0.908" in table
+    assert (repository.folder / "results/figures/demo/diffdis/masks-mask_grid.png").stat().st_size > 1000
 
 
 def test_released_weights_instead_of_training(tmp_path: Path, root: Path) -> None:

@@ -62,6 +62,8 @@ class Style:
 STYLES = {
     "M": Style(64, period=(6, 13), hue_spread=0.06, brightness=0.17, contrast=(0.22, 0.45), plain=0.2),
     "T": Style(96, period=(3.5, 8), hue_spread=0.07, brightness=0.12, contrast=(0.25, 0.5), plain=0.1),
+    # Colours tell objects and background apart, but not which is which: for telling figure from ground in minutes.
+    "D": Style(64, period=(6, 13), hue_spread=0.4, brightness=0.17, contrast=(0.22, 0.45), plain=0.4),
 }
 
 

@@ -14,7 +14,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 class Draw(Strict):
     """Scenes that edgebench draws itself; see `edgebench.data.scenes`."""
 
-    style: Literal["M", "T"] = "M"
+    style: Literal["M", "T", "D"] = "M"
     size: PositiveInt = 64
     seed: int = 0
 

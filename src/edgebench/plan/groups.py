@@ -58,12 +58,14 @@ def without_doubles(experiment: Experiment, rows: list[TableRow]) -> tuple[Exper
     Returns:
         The definition and the rows that are left.
     """
+    # Which section is shown in the place of each: of those with the same runs, the first.
     of = {group.key: [row for row in rows if row.group == group.key] for group in experiment.groups}
     shown: dict[str, str] = {}
     first: dict[tuple[tuple[str, ...], ...], str] = {}
     for group in experiment.groups:
         if not group.members:
             shown[group.key] = first.setdefault(tuple(row.shows for row in of[group.key] if row.runs), group.key)
+    # A mean of sections that are all the same is that section; it takes their place, as their printed numbers' mean.
     for group in experiment.groups:
         if group.members:
             same = {shown[member] for member in group.members}
@@ -76,6 +78,7 @@ def without_doubles(experiment: Experiment, rows: list[TableRow]) -> tuple[Exper
                 ]
                 shown = {key: group.key if other == kept else other for key, other in shown.items()}
             shown[group.key] = group.key
+    # What is left, under the titles of all that it stands for.
     kept_groups, notes = [], []
     for group in experiment.groups:
         if shown[group.key] != group.key:
@@ -85,6 +88,7 @@ def without_doubles(experiment: Experiment, rows: list[TableRow]) -> tuple[Exper
             beside = f"; the printed numbers beside them are those of {group.title}" if group.printed else ""
             notes.append(f"The same runs stand for {', '.join(titles)} at this scale and are shown once{beside}.")
         kept_groups.append(group.model_copy(update={"title": ", ".join(titles)}))
+    # Members and claims speak of the sections that are shown.
     left = [
         replace(row, members=[_renamed(member, shown) for member in row.members])
         for group in kept_groups

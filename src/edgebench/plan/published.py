@@ -35,6 +35,11 @@ class Published:
     note: str
 
     @property
+    def row(self) -> str:
+        """The printed row that it stands in: method and variant."""
+        return f"{self.method} {self.variant}".strip()
+
+    @property
     def remarks(self) -> list[str]:
         """The single remarks of `note`."""
         return [each.strip() for each in self.note.split(SEPARATOR) if each.strip()]
@@ -75,6 +80,44 @@ def published_rows(path: str | Path, table: str) -> list[Published]:
         for number, line in lines
         if line["table"] == table
     ]
+
+
+def printed_row(printed: list[Published], chosen: dict[str, str], where: str) -> list[Published]:
+    """The printed numbers of one row.
+
+    Args:
+        printed: Those of the table, or of a section.
+        chosen: `method`, `variant` or `dataset` of the row; nothing for none.
+        where: What messages begin with.
+
+    Raises:
+        ConfigError: nothing is printed for the choice, or several numbers of one column.
+    """
+    if not chosen:
+        return []
+    keys = ["method", "variant", "dataset"]
+    for key in chosen:
+        if key not in keys:
+            raise ConfigError(f"{where}: published: unknown key '{key}'.{nearest(key, keys)}")
+    rows = [row for row in printed if all(getattr(row, key) == value for key, value in chosen.items())]
+    if not rows:
+        known = sorted({f"{row.method} / {row.variant}" for row in printed})
+        raise ConfigError(f"{where}: no printed row is {chosen}. Printed: {'; '.join(known)}.")
+    numbers = [row for row in rows if row.value is not None]
+    for metric in {row.metric for row in numbers}:
+        if len({row.value for row in numbers if row.metric == metric}) > 1:
+            raise ConfigError(f"{where}: {chosen} has several printed numbers for '{metric}'. Add a 'dataset'.")
+    return numbers
+
+
+def values(printed: list[Published]) -> dict[str, float]:
+    """The numbers by column."""
+    return {row.metric: row.value for row in printed if row.value is not None}
+
+
+def footnotes(printed: list[Published]) -> dict[str, list[str]]:
+    """What a reader must know to use them, by column."""
+    return {row.metric: row.remarks for row in printed if row.remarks}
 
 
 def _number(text: str, path: Path, line: int) -> float | None:

@@ -57,11 +57,16 @@ def stand(names: str) -> str:
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs behind one row for one seed."""
+    """The runs behind one row for one seed.
+
+    Attributes:
+        overrides: What the command line changed of their settings, by dotted key.
+    """
 
     seed: int
     predict: Run
     evaluations: dict[str, Run]
+    overrides: Map = field(default_factory=dict)
 
     def spec(self) -> Map:
         """As plain data."""
@@ -130,7 +135,6 @@ class Table:
 
     Attributes:
         name: `PAPER/TABLE`, the experiment's file.
-        overrides: What the command line changed, by dotted key.
     """
 
     name: str
@@ -138,7 +142,11 @@ class Table:
     scale: Scale
     experiment: Experiment
     rows: list[TableRow]
-    overrides: Map
+
+    @cached_property
+    def overrides(self) -> Map:
+        """What the command line changed of any row, by dotted key."""
+        return {key: value for row in self.rows for runs in row.runs for key, value in runs.overrides.items()}
 
     @cached_property
     def evaluations(self) -> list[Run]:

@@ -17,6 +17,7 @@ from edgebench.files import atomic_path
 from edgebench.plan.freshness import PNG_KEY
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, collect
+from edgebench.report.columns import column_title
 from edgebench.report.curves import e_curves, f_curves
 from edgebench.report.mask_pictures import mask_grid
 from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, settings_of
@@ -32,7 +33,6 @@ from edgebench.report.style import (
     sections,
     set_title,
 )
-from edgebench.report.tables import column_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,10 +18,10 @@ from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.report.bootstrap import Floats
 from edgebench.report.collect import Collected, Evaluation, SeedRun
+from edgebench.report.columns import column_title
 from edgebench.report.mask_pictures import Picture, read_sized, shrunk
 from edgebench.report.pictures import choose_ids, same_images
 from edgebench.report.style import colour, set_title
-from edgebench.report.tables import column_title
 
 MOST_IMAGES = 64
 """Of so many images, evenly spaced in the split, the maps are read; scores count for all."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from edgebench.plan.tables import stand
-from edgebench.report.bootstrap import RESAMPLES, Bootstrap, interval
+from edgebench.report.bootstrap import Bootstrap, interval
 from edgebench.report.claims import Checked, check_claims
-from edgebench.report.collect import ADDED, SECONDS, Collected, Row, TableSpec, collect
+from edgebench.report.collect import SECONDS, Collected, Row, TableSpec, collect
+from edgebench.report.columns import footnote_letter, kind_of
 
 Verdict = Literal["match", "differs", "incomplete", ""]
 
@@ -104,12 +104,6 @@ class Table:
     def marks(self, cell: Cell) -> str:
         """Letters of a printed number's remarks, such as `a, b`; empty without."""
         return ", ".join(sorted(self.footnotes[remark] for remark in cell.footnotes))
-
-
-def footnote_letter(index: int) -> str:
-    """`a` to `z`, then `aa`, `ab`, ..."""
-    before, last = divmod(index, 26)
-    return (footnote_letter(before - 1) if before else "") + chr(ord("a") + last)
 
 
 def build_table(spec_path: str | Path, root: str | Path = ".") -> Table:
@@ -205,152 +199,3 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
     return all(run.value(column) is not None for run in row.runs) and all(
         n is None or expected is None or n >= expected for n, expected in pairs
     )
-
-
-# Words that every format prints ----------------------------------------------------------------------
-
-_PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
-_TITLES = {SECONDS: "Seconds per image", ADDED: "Added parameters (%)"}
-_ACRONYMS = {"seval": "SEval", "ceval": "CEval", "lpips": "LPIPS"}
-_MASK_TITLES = {
-    "max_f": "Max F",
-    "mean_f": "Mean F",
-    "adaptive_f": "Adaptive F",
-    "weighted_f": "Weighted F",
-    "s_measure": "S-measure",
-    "max_e": "Max E",
-    "mean_e": "Mean E",
-    "adaptive_e": "Adaptive E",
-    "mae": "MAE",
-    "hce": "HCE",
-    "biou": "BIoU",
-    "iou": "IoU",
-}
-
-
-def kind_of(column: str) -> str:
-    """The mask metric of a column, without the prefix of its protocol; empty for other columns."""
-    return next((kind for kind in _MASK_TITLES if column == kind or column.endswith(f"_{kind}")), "")
-
-
-def column_title(column: str) -> str:
-    """`seval_ods` as `SEval ODS`, `standard_max_f` as `Standard max F`."""
-    if column in _TITLES:
-        return _TITLES[column]
-    if kind := kind_of(column):
-        title, prefix = _MASK_TITLES[kind], column.removesuffix(kind).rstrip("_")
-        return f"{prefix.capitalize()} {title[0].lower() if ' ' in title else title[0]}{title[1:]}" if prefix else title
-    words = column.split("_")
-    return " ".join(_ACRONYMS.get(word, word.upper() if len(word) <= 3 else word) for word in words)
-
-
-def number(value: float | None, column: str = "", *, fine: bool = False) -> str:
-    """Three decimals, as papers print scores; three digits for times; whole numbers for HCE; a dash for nothing.
-
-    Args:
-        value: The number.
-        column: Name of its column.
-        fine: Two digits, however small the number is.
-    """
-    if value is None:
-        return "–"
-    if fine:
-        return f"{value:.2g}"
-    if kind_of(column) == "hce":
-        return f"{value:.0f}"
-    return f"{value:.3g}" if column == SECONDS else f"{value:.3f}"
-
-
-def warning(spec: TableSpec) -> str:
-    """The sentence that keeps small scales from misleading; empty when numbers may be compared."""
-    if spec.comparable:
-        return ""
-    return (
-        f"Made at scale '{spec.scale}': the reproduced numbers are not comparable with the published ones, "
-        f"which stand beside them for orientation only."
-    )
-
-
-def facts(table: Table) -> list[tuple[str, str]]:
-    """What a reader must know to use the numbers, as (name, text) pairs of plain text."""
-    spec = table.spec
-    images = sorted({cell.n_images for cell in table.cells.values() if cell.n_images is not None})
-    shown = [
-        ("Scale", f"{spec.scale} ({spec.scale_title})"),
-        ("Data", _data(spec)),
-        ("Images", " to ".join(map(str, dict.fromkeys([images[0], images[-1]]))) if images else "none"),
-        ("Seeds", ", ".join(map(str, spec.seeds))),
-        ("Overrides", ", ".join(f"{key} = {value}" for key, value in spec.overrides.items()) or "none"),
-        *([("Machine", _machines(table))] if SECONDS in spec.columns else []),
-        *[("Protocol", text) for text in protocols(table)],
-        (
-            "Numbers",
-            f"mean over seeds; ± standard deviation over seeds where there are several; in brackets the 95 % "
-            f"bootstrap interval over images ({RESAMPLES} resamples), which says nothing about training again "
-            f"with another seed; differences are reproduced minus published.",
-        ),
-        *[("Numbers", text) for text in _combined(table)],
-    ]
-    if spec.comparable:
-        shown.append(
-            (
-                "Verdict",
-                f"match: within 0.005{_mae_tolerance(spec)}, 0.5 % or twice the spread of the published number; "
-                "incomplete: images or seeds are missing, or settings were overridden; none for times, which depend "
-                "on the machine.",
-            )
-        )
-    return [*shown, *[("Note", note) for note in spec.notes]]
-
-
-def _combined(table: Table) -> list[str]:
-    """How the sections that combine others are made."""
-    how = {
-        "mean": "mean of the sections {}, with an interval of images resampled in each by itself",
-        "spread": "standard deviation over the sections {}; its interval resamples images for all of them together",
-    }
-    titles = table.spec.groups
-    texts = [
-        f"{titles[row.group]}: {how[row.combines].format(', '.join(titles[each.group] for each in row.members))}."
-        for row in table.rows
-        if row.members
-    ]
-    return list(dict.fromkeys(texts))
-
-
-def _mae_tolerance(spec: TableSpec) -> str:
-    return f" ({MAE_TOLERANCE} for MAE)" if any(kind_of(column) == "mae" for column in spec.columns) else ""
-
-
-def _machines(table: Table) -> str:
-    """What the rows were timed on, each machine once."""
-    machines = [run.record.get("machine") or {} for row in table.rows for run in row.runs]
-    named = [f"{each['gpu']}" if each.get("gpu") else f"{each.get('cpu')}, no GPU" for each in machines if each]
-    return "; ".join(dict.fromkeys(named)) or "not recorded"
-
-
-def _data(spec: TableSpec) -> str:
-    if not spec.stand_ins:
-        return "the data sets of the paper"
-    return ", ".join(f"{other} {stand(other)} in for {dataset}" for dataset, other in spec.stand_ins.items())
-
-
-def protocols(table: Table) -> list[str]:
-    """Each protocol with its settings and version, once."""
-    texts = []
-    for each in table.collected.evaluations():
-        title = f": {each.protocol['title']}" if "title" in each.protocol else ""
-        # Other methods match nothing, so the settings of the matching say nothing about them.
-        matched = each.protocol if each.protocol.get("method", "edges") == "edges" else {}
-        settings = [f"{key} {_plain(matched[key])}" for key in _PROTOCOL_SETTINGS if key in matched]
-        remarks = [score["note"] for score in each.scores.values() if "note" in score]
-        texts.append("; ".join([f"{each.name}{title}", *settings, *remarks, f"version {each.version}"]))
-    return list(dict.fromkeys(texts))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {_plain(each)}" for key, each in value.items()) + ")"
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,25 +12,30 @@ from edgebench.plan.published import SEPARATOR
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
     from rich.text import Text
 
 LOG_WIDTH = 220
+LABEL_WIDTH = 32
+BORDER = 3
+"""Characters that a column takes beside its text."""
+Letters = dict[str, str]
 _STYLE = {"match": "green", "holds": "green", "differs": "red", "does not hold": "red"}
 
 
 def print_table(path: str | Path, console: Console | None = None) -> None:
     """Print a table from its csv, with its claims when their csv lies beside it.
 
-    Published numbers stand in brackets behind the reproduced ones.
+    Published numbers stand in brackets behind the reproduced ones. Columns that the terminal has no room for follow in
+    further parts.
 
     Raises:
         DataError: the file is missing or is not a table of edgebench.
     """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from edgebench.report.tables import column_title, footnote_letter
+    from edgebench.report.columns import footnote_letter
 
     # A log file has no width; 80 columns would break every number in two.
     console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -38,26 +43,13 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
     cells = _read(path)
     if not cells or "scale_title" not in cells[0]:
         raise DataError(f"{path}: not a table of edgebench. Make tables with: snakemake tables")
-    columns = list(dict.fromkeys(cell["column"] for cell in cells))
-    shown = Table(title=Text(cells[0]["title"], style="bold"), title_justify="left", caption_justify="left")
-    shown.add_column("Method")
-    for column in columns:
-        printed = any(cell["published"] for cell in cells if cell["column"] == column)
-        shown.add_column(column_title(column) + (" (paper)" if printed else ""), justify="right")
     remarks = [remark for cell in cells for remark in _remarks(cell)]
     letters = {remark: footnote_letter(index) for index, remark in enumerate(dict.fromkeys(remarks))}
-    section = ""
-    for row in dict.fromkeys(cell["row"] for cell in cells):
-        of_row = [cell for cell in cells if cell["row"] == row]
-        reproduced = any(cell["value"] for cell in of_row)
-        if (title := of_row[0].get("group_title", "")) != section:
-            section = title
-            shown.add_section()
-            shown.add_row(Text(title, "bold"))
-        shown.add_row(
-            Text(of_row[0]["label"]), *(_cell(cell, letters) for cell in of_row), style="" if reproduced else "dim"
-        )
-    console.print(shown)
+    heading = Text(cells[0]["title"], "bold")
+    for columns in _parts(cells, letters, console.width):
+        console.print(heading)
+        console.print(_part(cells, columns, letters))
+        heading = Text("Further columns", "bold")
     for remark, letter in letters.items():
         console.print(Text(f"{_raised(letter)} {remark}", "dim"))
     claims = path.with_suffix(".claims.csv")
@@ -73,6 +65,53 @@ def print_table(path: str | Path, console: Console | None = None) -> None:
         console.print("The reproduced numbers are not comparable with the published ones.", style="yellow")
 
 
+def _parts(cells: list[dict[str, str]], letters: Letters, width: int) -> list[list[str]]:
+    """The columns of each part, as many as `width` holds beside the labels."""
+    labels = min(LABEL_WIDTH, max(len(cell["label"]) for cell in cells))
+    parts: list[list[str]] = []
+    room = 0
+    for column in dict.fromkeys(cell["column"] for cell in cells):
+        texts = [_numbers(cell, letters) for cell in cells if cell["column"] == column]
+        words = _heading(cells, column).split()  # headings and verdicts may be broken, numbers not
+        needed = max(*(len(word) for word in words), *(text.cell_len for text in texts)) + BORDER
+        if needed > room:
+            parts.append([])
+            room = max(width - labels - BORDER - 1, needed)
+        parts[-1].append(column)
+        room -= needed
+    return parts
+
+
+def _part(cells: list[dict[str, str]], columns: list[str], letters: Letters) -> RichTable:
+    """Every row with some of its columns."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable()
+    shown.add_column("Method", max_width=LABEL_WIDTH)
+    for column in columns:
+        shown.add_column(_heading(cells, column), justify="right")
+    section = ""
+    for row in dict.fromkeys(cell["row"] for cell in cells):
+        of_row = {cell["column"]: cell for cell in cells if cell["row"] == row}
+        first = next(iter(of_row.values()))
+        if (title := first.get("group_title", "")) != section:
+            section = title
+            shown.add_section()
+            shown.add_row(Text(title, "bold"))
+        reproduced = any(cell["value"] for cell in of_row.values())
+        texts = [_cell(of_row[column], letters) for column in columns]
+        shown.add_row(Text(first["label"]), *texts, style="" if reproduced else "dim")
+    return shown
+
+
+def _heading(cells: list[dict[str, str]], column: str) -> str:
+    from edgebench.report.columns import column_title
+
+    printed = any(cell["published"] for cell in cells if cell["column"] == column)
+    return column_title(column) + (" (paper)" if printed else "")
+
+
 def _remarks(cell: dict[str, str]) -> list[str]:
     return list(filter(None, cell.get("footnotes", "").split(SEPARATOR)))
 
@@ -82,10 +121,17 @@ def _raised(letters: str) -> str:
     return letters.translate(str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"))
 
 
-def _cell(cell: dict[str, str], letters: dict[str, str]) -> Text:
+def _cell(cell: dict[str, str], letters: Letters) -> Text:
+    text = _numbers(cell, letters)
+    if cell["verdict"]:
+        text.append(f" {cell['verdict']}", _STYLE.get(cell["verdict"], "dim"))
+    return text
+
+
+def _numbers(cell: dict[str, str], letters: Letters) -> Text:
     from rich.text import Text
 
-    from edgebench.report.tables import number
+    from edgebench.report.columns import number
 
     value, spread, published = (_number(cell[name]) for name in ("value", "spread", "published"))
     fine = cell.get("combined") == "spread"
@@ -95,8 +141,6 @@ def _cell(cell: dict[str, str], letters: dict[str, str]) -> Text:
     if published is not None:
         marks = _raised(",".join(sorted(letters[remark] for remark in _remarks(cell))))
         text.append(f" ({number(published, cell['column'])}){marks}", "dim")
-    if cell["verdict"]:
-        text.append(f" {cell['verdict']}", _STYLE.get(cell["verdict"], "dim"))
     return text
 
 

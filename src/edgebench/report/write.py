@@ -12,7 +12,9 @@ from edgebench.files import canonical_json, write_text
 from edgebench.plan.published import SEPARATOR
 from edgebench.report.claims import explain
 from edgebench.report.collect import Row
-from edgebench.report.tables import Cell, Table, column_title, facts, number, protocols, warning
+from edgebench.report.columns import column_title, number
+from edgebench.report.tables import Cell, Table
+from edgebench.report.words import facts, protocols, warning
 
 CSV_COLUMNS = (
     "row", "label", "column", "value", "spread", "low", "high", "n_images", "seeds", "published",
@@ -21,6 +23,8 @@ CSV_COLUMNS = (
 )  # fmt: skip
 # Written where any line has them.
 OPTIONAL_COLUMNS = ("group", "group_title", "combined", "footnotes")
+LATEX_COLUMNS = 12
+"""What the width of a page holds."""
 CLAIM_COLUMNS = (
     "claim", "status", "left", "right", "margin", "difference", "low", "high", "n_images", "paired",
     "published_left", "published_right",
@@ -163,7 +167,10 @@ def latex_escape(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A `table` environment with booktabs rules; needs `\usepackage{booktabs}`."""
+    r"""A `table` environment with booktabs rules; needs `\usepackage{booktabs}`.
+
+    A table of more than 12 columns is scaled to the width of the text, which needs `\usepackage{graphicx}`.
+    """
     spec, tex = table.spec, latex_escape
     groups, rules, second, place = [""], [], ["Method"], 2
     for column in spec.columns:
@@ -180,6 +187,7 @@ def to_latex(table: Table) -> str:
         body += [" & ".join(_latex_row(table, row)) + r" \\" for row in rows]
     caption = " ".join(filter(None, [f"{spec.title}.", warning(spec)]))
     small_print = [f"{name}: {text.rstrip('.')}." for name, text in facts(table)]
+    wide = len(second) > LATEX_COLUMNS
     small_print += [f"Claim {each.claim.text}: {each.status} ({explain(each)})." for each in table.claims]
     return "\n".join(
         [
@@ -187,6 +195,7 @@ def to_latex(table: Table) -> str:
             r"\centering",
             rf"\caption{{{tex(caption)}}}",
             rf"\label{{tab:{spec.paper}-{spec.table.replace('_', '-')}-{spec.scale}}}",
+            *([r"\resizebox{\linewidth}{!}{% needs \usepackage{graphicx}"] if wide else []),
             rf"\begin{{tabular}}{{l{'r' * (len(second) - 1)}}}",
             r"\toprule",
             " & ".join(groups) + r" \\",
@@ -195,7 +204,7 @@ def to_latex(table: Table) -> str:
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}" + ("}" if wide else ""),
             r"\par\smallskip",
             r"\begin{minipage}{\linewidth}\footnotesize",
             *[rf"\textsuperscript{{{letter}}}{tex(text)}\\" for text, letter in table.footnotes.items()],

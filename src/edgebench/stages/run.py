@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from edgebench.errors import EdgebenchError
+from edgebench.stages.memory import how_to_save_memory, short_of_memory
 from edgebench.stages.record import recorded
-from edgebench.stages.spec import read_spec
+from edgebench.stages.spec import RunSpec, read_spec
 
 UNFINISHED = ".unfinished"
 
@@ -17,6 +21,9 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
 
     A run that was interrupted goes on where it stood; one that was finished is made anew, so that its record
     never speaks for files that something else made.
+
+    Under `torchrun` (`torchrun --nproc-per-node 2 -m edgebench run PLANFILE`) the processes share a training; only the
+    first keeps the folder and writes the record, and any other stage is its alone.
 
     Args:
         spec_file: Plan file, below `results/plan/runs`.
@@ -45,13 +52,31 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.predict import predict as stage
     else:
         from edgebench.stages.evaluate import evaluate as stage
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ["RANK"]) > 0:
+        if spec.content["stage"] == "train":
+            _within_memory(stage, spec)  # begins with waiting for the first process, which tidies the folder
+        return spec.folder
     unfinished = spec.folder / UNFINISHED
     if not unfinished.exists() and spec.content["stage"] != "fetch":
         shutil.rmtree(spec.folder, ignore_errors=True)
     spec.folder.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     with recorded(spec.content, spec.folder) as extra:
-        extra.update(stage(spec))
+        extra.update(_within_memory(stage, spec))
     shutil.rmtree(spec.folder / "work", ignore_errors=True)
     unfinished.unlink()
     return spec.folder
+
+
+def _within_memory(stage: Callable[[RunSpec], dict[str, Any]], spec: RunSpec) -> dict[str, Any]:
+    """Carry out a stage; memory that does not suffice is said in words."""
+    try:
+        return stage(spec)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        advice = f"{how_to_save_memory(spec.settings)} Or use a machine with more.".strip()
+        raise EdgebenchError(
+            f"{spec.folder}: {spec.content['label']}: not enough memory ({reason}). {advice}"
+        ) from error

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from edgebench.errors import ConfigError
 from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
 
 torch.set_num_threads(1)
@@ -65,6 +66,18 @@ class TestPatchCodec:
         image = tensor(smooth(5)[-1])
         expected = image.mean(1, keepdim=True)
         torch.testing.assert_close(codec.decode(codec.encode(image)), expected, atol=1e-4, rtol=0)
+
+    def test_pictures_without_spread_have_a_code_too(self) -> None:
+        grey = np.full((8, 8), 77, np.uint8)
+        codec = PatchCodec.fit([grey, grey], 4, 5)
+        picture = tensor(np.repeat(grey[..., None], 3, axis=2))
+        latents = codec.encode(picture)
+        assert torch.isfinite(latents).all()
+        torch.testing.assert_close(codec.decode(latents), picture[:, :1], atol=1e-5, rtol=0)
+
+    def test_more_components_than_there_are(self) -> None:
+        with pytest.raises(ConfigError, match="1 to 12 channels, not 13"):
+            PatchCodec.fit(smooth(1), 2, 13)
 
     def test_odd_sizes_are_cut(self) -> None:
         PatchCodec.fit([smooth(1)[0][:31, :30], np.zeros((3, 9), np.uint8)], 4, 4)

@@ -113,11 +113,50 @@ def test_what_is_missing_is_told(turbo: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="vae: cannot be loaded"):
         load_vae(tmp_path)
     assert load_vae(turbo).channels == 4
+    shutil.copytree(turbo, tmp_path / "half")
+    (tmp_path / "half" / "text_encoder" / "config.json").write_text("{}")
+    with pytest.raises(DataError, match=r"lacks what describes this family \('hidden_size'\)"):
+        backbone_config(tmp_path / "half", NetworkConfig())
     shutil.copytree(turbo, tmp_path / "xl")
     path = tmp_path / "xl" / "unet" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "addition_embed_type": "text_time"}))
     with pytest.raises(DataError, match=r"not a model .*addition_embed_type"):
         backbone_config(tmp_path / "xl", NetworkConfig())
+
+
+def test_gaps_are_not_filled_with_random_numbers(turbo: Path, tmp_path: Path) -> None:
+    shutil.copytree(turbo, tmp_path / "gaps")
+    for path, load in (
+        (tmp_path / "gaps" / "text_encoder" / "model.safetensors", empty_text),
+        (tmp_path / "gaps" / "vae" / WEIGHTS, load_vae),
+    ):
+        state = load_file(path)
+        gap = sorted(name for name in state if name.endswith("norm.weight") or name == "decoder.conv_in.weight")[0]
+        del state[gap]
+        save_file(state, path, {"format": "pt"})
+        with pytest.raises(DataError, match=rf"{gap} is missing, one of 1 tensors"):
+            load(tmp_path / "gaps")
+
+
+def test_files_of_stable_diffusion_as_they_are(turbo: Path, tmp_path: Path) -> None:
+    """Names and types of other times: a prefix and positions in the text encoder, other attention in the VAE."""
+    shutil.copytree(turbo, tmp_path / "old")
+    path = tmp_path / "old" / "text_encoder" / "model.safetensors"
+    state = {f"text_model.{name}": tensor for name, tensor in load_file(path).items()}
+    save_file({**state, "text_model.embeddings.position_ids": torch.arange(77)[None]}, path, {"format": "pt"})
+    config = path.with_name("config.json")
+    values = {key: value for key, value in json.loads(config.read_text()).items() if key != "dtype"}
+    config.write_text(json.dumps({**values, "torch_dtype": "float16"}))  # as in SD-Turbo's folder
+    assert torch.equal(empty_text(tmp_path / "old"), empty_text(turbo))
+    path = tmp_path / "old" / "vae" / WEIGHTS
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    state = load_file(path)
+    for new, old in older.items():
+        state = {name.replace(new, old): tensor for name, tensor in state.items()}
+    assert state.keys() != load_file(path).keys()
+    save_file(state, path, {"format": "pt"})
+    found, expected = (load_vae(folder).state_dict() for folder in (tmp_path / "old", turbo))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_foreign_names() -> None:

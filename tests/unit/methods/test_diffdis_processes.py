@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from safetensors.torch import load_file
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.training.loop import train
 from edgebench.training.settings import LoopSettings
-from tests.unit.diffdis_processes import forkserver
+from tests.unit.diffdis_processes import forkserver, free_port
 from tests.unit.methods.test_diffdis_training import CONFIG, Blank, objective
 
 torch.set_num_threads(1)
@@ -32,14 +30,6 @@ def work(folder: str, environment: dict[str, str], changes: dict[str, Any]) -> N
     """One of several processes."""
     os.environ.update(environment)
     trained(Path(folder), {"accumulate": 4}, **changes)
-
-
-def free_port() -> int:
-    for port in random.sample(range(15_000, 30_000), 50):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise OSError("no free port")
 
 
 @pytest.mark.parametrize("times", ["last", "two_steps"])

@@ -118,6 +118,12 @@ class TestAugment:
             (moved,) = move([Image.new("L", (9, 7), 255)], np.random.default_rng(seed), 0)
             assert moved.size == (9, 7)
 
+    def test_of_the_smallest_pictures_something_is_left(self) -> None:
+        for size in ((1, 1), (1, 9), (9, 1)):
+            for seed in range(4):
+                (moved,) = move([Image.new("L", size, 255)], np.random.default_rng(seed), 30)
+                assert min(moved.size) >= 1
+
     def test_colours_change_alone(self) -> None:
         image = Image.fromarray(Discs().image("disc0"))
         found = [np.array(recolour(image, np.random.default_rng(seed))) for seed in (0, 0, 1)]

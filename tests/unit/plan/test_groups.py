@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from edgebench.errors import ConfigError
+from edgebench.files import sha256_file
 from edgebench.plan.tables import Table
 from edgebench.plan.workbench import Workbench
 
@@ -127,7 +128,9 @@ def test_a_spread_over_draws_shares_the_weights(bench: Workbench) -> None:
     assert rows["draw0/mutual"].runs[0].predict.id == main.runs[0].predict.id
 
 
-def test_masks_of_other_methods_enter_as_the_experiment_says(repository: Path, tmp_path: Path) -> None:
+def test_masks_of_other_methods_enter_as_the_experiment_says(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The example in the file's comment, uncommented."""
     path = repository / f"config/experiments/{MAIN}.yaml"
     text = path.read_text()
@@ -137,12 +140,34 @@ def test_masks_of_other_methods_enter_as_the_experiment_says(repository: Path, t
     (masks / "one.png").write_bytes(b"a mask")
     (row,) = yaml.safe_load(example.replace("/data/masks/birefnet", str(masks)))
     rows = yaml.safe_load(text)["rows"]
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("edgebench.plan.chains.sha256_file", counted)
     table = changed(repository, rows=[*rows, row]).find_table("paper", MAIN)
+    assert read == [masks / "one.png"]  # not once per section
     brought = {each.key: each for each in table.rows}["te4/birefnet"]
     settings = brought.runs[0].predict.settings
     assert (settings["method"], settings["split"], settings["folder"]) == ("brought", "te4", str(masks))
     assert brought.published["max_f"] == 0.906
     assert not any("printed: BiRefNet" in each.key for each in table.rows)
+    (masks / "one.png").write_bytes(b"another mask")
+    again = {each.key: each for each in Workbench(repository).find_table("paper", MAIN).rows}["te4/birefnet"]
+    assert again.runs[0].predict.id != brought.runs[0].predict.id
+
+
+def test_a_printed_row_with_the_numbers_of_another_is_shown(repository: Path) -> None:
+    path = repository / "config/published/diffdis.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    diffdis = [line for line in lines if ",table2_main,DiffDIS,,DIS-TE2," in line]
+    others = [line for line in lines if ",table2_main,MVANet,,DIS-TE2," not in line]
+    twins = [line.replace(",DiffDIS,", ",MVANet,") for line in diffdis]
+    path.write_text("".join([*others, *twins]))
+    rows = {row.key: row for row in Workbench(repository).find_table("paper", MAIN).rows}
+    assert rows["te2/printed: MVANet"].published == rows["te2/diffdis"].published
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from edgebench.errors import ConfigError
 from edgebench.metrics.masks import METRICS
+from edgebench.plan.chains import LARGE_SET
 from edgebench.plan.definitions import Protocol
+from edgebench.plan.experiments import COLUMNS_OF
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
-from edgebench.plan.workbench import COLUMNS_OF, LARGE_SET, Workbench
+from edgebench.plan.workbench import Workbench
 
 
 def test_the_plan_knows_every_metric() -> None:

@@ -249,6 +249,13 @@ class TestMistakes:
         assert tables["memo/main_bsds"].overrides == {"predict.steps": 3}
         assert tables["memo/ablation_reveal_steps"].overrides == {}  # every row has steps of its own
 
+    def test_tables_without_the_key_are_not_changed(self, repository: Path) -> None:
+        tables = Workbench(repository, {"set": {"predict.tta": "flip", "pretrain.batch": 4}}).plan("demo").tables
+        assert tables["diffdis/main_dis5k"].overrides == {"predict.tta": "flip"}
+        assert tables["diffdis/tta"].overrides == {}  # every row has its own
+        assert tables["memo/main_bsds"].overrides == {"pretrain.batch": 4}
+        assert tables["memo/main_bsds"].spec()["overrides"] == {"pretrain.batch": 4}
+
     def test_null_takes_the_default(self, repository: Path) -> None:
         for null in (None, "null"):
             runs = Workbench(repository, {"set": {"predict.limit": null}}).plan("demo").runs.values()

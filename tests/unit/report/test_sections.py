@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from rich.console import Console
 
 from edgebench.report.bootstrap import draw_weights
 from edgebench.report.claims import decimals, explain
-from edgebench.report.tables import Table, build_table, column_title, facts, footnote_letter, number, verdict
+from edgebench.report.columns import column_title, footnote_letter, number
+from edgebench.report.tables import Table, build_table, verdict
 from edgebench.report.terminal import print_table
+from edgebench.report.words import facts
 from edgebench.report.write import to_csv, to_latex, to_markdown, write_table
 from tests.unit.report.conftest import write_row
 
@@ -140,8 +143,8 @@ def test_markdown_has_headings_and_footnotes(table: Table) -> None:
     assert "0.500<sup>a, b</sup> (" in lines[3]
     assert "0.200<sup>b</sup> |" in text
     assert "<sup>a</sup> The paper does not say which &lt;E>.  \n<sup>b</sup> 50 % of the images." in text
-    assert ("Numbers", "Both: mean of the sections First split, Second & split, with an interval of images resampled "
-            "in each by itself.") in facts(table)  # fmt: skip
+    assert ("Numbers", "Both: mean of the sections First split, Second & split; its interval resamples images in each "
+            "data set by itself.") in facts(table)  # fmt: skip
 
 
 def test_latex_has_headings_and_footnotes(table: Table) -> None:
@@ -153,6 +156,22 @@ def test_latex_has_headings_and_footnotes(table: Table) -> None:
     assert r"\multicolumn{6}{l}{\textbf{Second \& split}} \\" in body
     assert r"0.500\textsuperscript{a, b} {\scriptsize" in text
     assert r"\textsuperscript{a}The paper does not say which $<$E$>$.\\" in text
+
+
+def test_latex_scales_wide_tables(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "resizebox" not in to_latex(table)
+    monkeypatch.setattr("edgebench.report.write.LATEX_COLUMNS", 5)
+    lines = to_latex(table).splitlines()
+    first = next(index for index, line in enumerate(lines) if r"\resizebox{\linewidth}{!}{%" in line)
+    assert lines[first + 1].startswith(r"\begin{tabular}")
+    assert r"\end{tabular}}" in lines
+
+
+def test_the_words_say_how_images_were_drawn(table: Table) -> None:
+    """Sections of other images are resampled each by itself, draws of the noise on the same images together."""
+    for row in table.rows:
+        row.runs[:] = [replace(run, dataset={"folder": Path("data"), "split": "test"}) for run in row.runs]
+    assert any("images for all of them together" in text for _, text in facts(table))
 
 
 def test_html_has_headings_and_footnotes(table: Table, tmp_path: Path) -> None:

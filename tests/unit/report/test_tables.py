@@ -10,7 +10,9 @@ import pytest
 
 from edgebench.errors import DataError
 from edgebench.report.collect import read_spec
-from edgebench.report.tables import build_table, column_title, facts, number, verdict, warning
+from edgebench.report.columns import column_title, number
+from edgebench.report.tables import build_table, verdict
+from edgebench.report.words import facts, warning
 
 MakeTable = Callable[..., Path]
 

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from edgebench.errors import DataError
+from edgebench.report.columns import column_title, number
 from edgebench.report.tables import Table, build_table
 from edgebench.report.terminal import print_table
 from edgebench.report.write import latex_escape, to_markdown, write_table
@@ -155,6 +156,23 @@ def test_terminal_table(written: dict[str, Path]) -> None:
         "not comparable",
     ):
         assert part in shown, part
+
+
+def test_narrow_terminals_break_no_number(written: dict[str, Path]) -> None:
+    wide, narrow = StringIO(), StringIO()
+    print_table(written["csv"], Console(file=wide, width=200))
+    print_table(written["csv"], Console(file=narrow, width=60))
+    assert "Further columns" not in wide.getvalue()
+    assert narrow.getvalue().count("Further columns") >= 1
+    assert "…" not in narrow.getvalue()
+    assert max(map(len, narrow.getvalue().splitlines())) <= 60
+    with open(written["csv"], newline="") as file:
+        cells = list(csv.DictReader(file))
+    for cell in cells:
+        if cell["published"]:
+            assert f"({number(float(cell['published']), cell['column'])})" in narrow.getvalue()
+    for column in {cell["column"] for cell in cells}:
+        assert all(word in narrow.getvalue() for word in column_title(column).split())
 
 
 def test_terminal_table_of_something_else(tmp_path: Path) -> None:

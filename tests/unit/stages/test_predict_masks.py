@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import save_file
 
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json, write_json
 from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
@@ -111,6 +111,30 @@ def test_a_planned_run_leaves_masks_edges_times_and_a_record(inputs: Path) -> No
     assert record["tta"] == "flip"
     assert 0 < record["seconds_per_image"] < 60
     assert set(read_json(inputs / "out" / "timing.json")) == set(SIZES)
+
+
+def test_too_little_memory_is_told_and_the_rest_made_later(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = spec(inputs, "out", batch=2)
+    write_json(inputs / "plan.json", {**planned.content, "id": "0", "role": "predict", "version": 1, "scale": "demo"})
+    ours, message = Predictor.predict, "CUDA out of memory. Tried to allocate 20 GiB.\nSee the documentation."
+
+    def exhausted(self: Predictor, images: Any, names: Any) -> Any:
+        if "c" in names:
+            raise RuntimeError(message)
+        return ours(self, images, names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Predictor, "predict", exhausted)
+        with pytest.raises(
+            EdgebenchError, match=r"out: not enough memory \(CUDA out of memory.*GiB\.\)\. .* a smaller b"
+        ):
+            carry_out(inputs / "plan.json")
+        message = "something else"
+        with pytest.raises(RuntimeError, match="something else"):
+            carry_out(inputs / "plan.json")
+    assert set(files(inputs / "out")) == {"maps/a.png", "maps/b.png"}
+    carry_out(inputs / "plan.json")
+    assert set(files(inputs / "out")) == {f"maps/{name}.png" for name in SIZES}
 
 
 @pytest.mark.parametrize("options", [{"edges": True}, {"resize": "aspect"}, {"steps": 2, "tta": "official"}])

@@ -26,7 +26,7 @@ from edgebench.plan.runs import Run
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.run import carry_out
 from edgebench.training.records import Records
-from tests.unit.diffdis_processes import forkserver
+from tests.unit.diffdis_processes import forkserver, free_port
 from tests.unit.diffdis_repository import TABLE, draw_discs, make_repository
 from tests.unit.methods.stable_diffusion import official, save_model
 
@@ -166,6 +166,42 @@ def test_killed_and_resumed_is_undisturbed(repository: Path, scale: str) -> None
     shutil.rmtree(folder)
     carry_out(Path(run.spec_file))
     assert (folder / "weights.safetensors").read_bytes() == resumed
+
+
+def share(folder: str, spec_file: str, rank: int, port: int) -> None:
+    """One of two processes under torchrun."""
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    os.chdir(folder)
+    carry_out(Path(spec_file))
+
+
+def test_processes_share_a_planned_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {"train.accumulate": 2, "train.batch": 2}
+    _, run = planned("tiny", **changes)
+    alone = load_file(carry_out(Path(run.spec_file)) / "weights.safetensors")  # a finished run is made anew
+    port = free_port()
+    processes = [
+        forkserver().Process(target=share, args=(str(repository), run.spec_file, rank, port)) for rank in range(2)
+    ]
+    for each in processes:
+        each.start()
+    for each in processes:
+        each.join(60)
+    assert [each.exitcode for each in processes] == [0, 0]
+    assert sorted(path.name for path in Path(run.folder).iterdir()) == ["log.csv", "run.json", "weights.safetensors"]
+    together = load_file(Path(run.folder) / "weights.safetensors")
+    counted = "injectors.0.norm.num_batches_tracked"
+    assert int(together[counted]) == int(alone[counted]) // 2 > 0  # the first process saw half of the micro-batches
+    for name in ("unet.conv_in.weight", "codec.basis"):
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=1e-4)
+    # What is no training is the first process' alone.
+    fetch = next(each for each in run.upstream() if each.stage == "fetch")
+    before = Path(fetch.record).read_bytes()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    carry_out(Path(fetch.spec_file))
+    assert Path(fetch.record).read_bytes() == before
 
 
 def test_released_weights_are_fetched_and_converted(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def move(pictures: list[Image.Image], rng: np.random.Generator, margin: int) -> 
         pictures = [each.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for each in pictures]
     if margin:
         width, height = pictures[0].size
-        w, h = (side - int(rng.integers(1, max(1, min(margin, side // 2)) + 1)) for side in (width, height))
+        w, h = (max(1, side - int(rng.integers(1, max(1, min(margin, side // 2)) + 1))) for side in (width, height))
         window = ((width - w) // 2, (height - h) // 2, (width + w) // 2, (height + h) // 2)
         pictures = [each.crop(window) for each in pictures]
     if rng.random() < P_ROTATE:

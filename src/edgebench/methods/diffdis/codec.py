@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgebench.errors import ConfigError
+
 
 class Codec(Protocol):
     """What DiffDIS asks of a code.
@@ -106,9 +108,16 @@ class PatchCodec(nn.Module):
             pictures: uint8 (H, W, 3) images and (H, W) masks and edges, of any sizes: all that the code is to carry.
             factor: Side of a patch in pixels.
             channels: Principal components kept, at most 3 * factor**2.
+
+        Raises:
+            ConfigError: there are not so many components.
         """
-        codec = PatchCodec(factor, channels)
         size = 3 * factor**2
+        if not 1 <= channels <= size:
+            raise ConfigError(
+                f"DiffDIS: a code of patches of {factor} x {factor} pixels has 1 to {size} channels, not {channels}."
+            )
+        codec = PatchCodec(factor, channels)
         count, total, products = 0, torch.zeros(size).double(), torch.zeros(size, size).double()
         for each in pictures:
             colour = each if each.ndim == 3 else np.repeat(each[..., None], 3, axis=2)
@@ -122,7 +131,8 @@ class PatchCodec(nn.Module):
         variances, vectors = torch.linalg.eigh(products / count - mean.outer(mean))
         codec.mean.copy_(mean)
         codec.basis.copy_(vectors.T.flip(0)[:channels])
-        codec.scale.copy_(variances.flip(0)[:channels].mean().sqrt())
+        # Pictures that are all alike have no spread: any scale will do but 0.
+        codec.scale.copy_(variances.flip(0)[:channels].mean().clamp_min(1e-12).sqrt())
         return codec
 
     def encode(self, pictures: Tensor) -> Tensor:

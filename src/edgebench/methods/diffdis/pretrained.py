@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from edgebench.errors import DataError, EdgebenchError
+from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json
 from edgebench.methods.diffdis.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
@@ -24,7 +24,6 @@ from edgebench.methods.weight_files import load_strictly
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _EXTRA = ("norm_between.", "attention_between.", "class_embedding.", "injectors.", "text")
-Part = TypeVar("Part")
 
 
 def backbone_config(folder: str | Path, config: NetworkConfig) -> NetworkConfig:
@@ -46,21 +45,27 @@ def backbone_config(folder: str | Path, config: NetworkConfig) -> NetworkConfig:
             f"{folder}: not a model of the Stable Diffusion 1 or 2 family ({', '.join(foreign) or levels}). "
             f"Give the folder of SD-Turbo or SD 2.1."
         )
-    heads = unet["attention_head_dim"]
     text = _json(folder / "text_encoder/config.json")
-    return replace(
-        config,
-        channels=tuple(unet["block_out_channels"]),
-        heads=tuple(heads) if isinstance(heads, list) else (heads,) * len(levels),
-        attention=tuple(each.startswith("CrossAttn") for each in levels),
-        layers=unet["layers_per_block"],
-        groups=unet["norm_num_groups"],
-        text=text["hidden_size"],
-        tokens=2,
-        linear=unet.get("use_linear_projection", False),
-        latent=unet["out_channels"],
-        prediction=schedule.get("prediction_type", "epsilon"),
-    )
+    try:
+        heads = unet["attention_head_dim"]
+        return replace(
+            config,
+            channels=tuple(unet["block_out_channels"]),
+            heads=tuple(heads) if isinstance(heads, list) else (heads,) * len(levels),
+            attention=tuple(each.startswith("CrossAttn") for each in levels),
+            layers=unet["layers_per_block"],
+            groups=unet["norm_num_groups"],
+            text=text["hidden_size"],
+            tokens=2,
+            linear=unet.get("use_linear_projection", False),
+            latent=unet["out_channels"],
+            prediction=schedule.get("prediction_type", "epsilon"),
+        )
+    except (KeyError, ConfigError) as error:
+        raise DataError(
+            f"{folder}: unet/config.json or text_encoder/config.json lacks what describes this family ({error}). "
+            f"Fetch it again."
+        ) from error
 
 
 def from_backbone(folder: str | Path, config: NetworkConfig) -> DiffdisNetwork:
@@ -124,13 +129,19 @@ def our_names(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor
         raise DataError(f"{path}: holds {error}, which is no part of this network. Give another folder.") from error
 
 
-def _part(folder: Path, load: Callable[..., Part]) -> Part:
+def _part(folder: Path, load: Callable[..., Any]) -> Any:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Fetch the pre-trained model, or give its folder.")
+    # In float32 whatever the folder's own config.json says: those of Stable Diffusion often say half.
+    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     try:
-        return load(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        part, report = load(folder, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]}). Fetch it again.") from error
+    if missing := sorted(report["missing_keys"]):
+        # The libraries fill such gaps with random numbers, and only warn.
+        raise DataError(f"{folder}: {missing[0]} is missing, one of {len(missing)} tensors. Fetch it again.")
+    return part
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

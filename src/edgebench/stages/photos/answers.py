@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgebench.data.images import read_layers, write_map_png
 from edgebench.errors import EdgebenchError
+from edgebench.stages.memory import short_of_memory
 
 Photo = NDArray[np.uint8]
 
@@ -159,7 +160,7 @@ def ask(detector: Detector, images: list[Photo], names: list[str]) -> Sequence[A
     try:
         answers = detector.answer(images, names)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+        if not short_of_memory(error):
             raise
         height, width = images[0].shape[:2]
         raise EdgebenchError(

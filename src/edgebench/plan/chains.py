@@ -1,0 +1,250 @@
+"""From the settings of one recipe to runs, and to the runs that score them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgebench.errors import ConfigError, nearest
+from edgebench.files import digest, sha256_file
+from edgebench.plan.definitions import Protocol, Scale
+from edgebench.plan.methods import settings_class
+from edgebench.plan.runs import EVALUATE_VERSION, Run
+from edgebench.plan.settings import (
+    Evaluate,
+    OnImages,
+    Released,
+    Resources,
+    Settings,
+    Train,
+    checkpoint_fields,
+    role_fields,
+)
+
+if TYPE_CHECKING:
+    from edgebench.plan.workbench import Workbench
+
+Map = dict[str, Any]
+
+SKELETONS = "skeletons"
+LARGE_SET = 200
+"""With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
+# The method of a run that a training run takes something from, by the setting that names the run.
+MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
+
+
+class Chain:
+    """The runs of one recipe, each made once, when it is asked for.
+
+    Args:
+        bench: All definitions.
+        settings: Settings by role.
+        scale_name: Name of the scale.
+        scale: Its definition.
+        seed: Seed of all runs that draw anything.
+        where: What messages begin with.
+        does_without: Names of the checkpoints that the scale took from the settings, by role.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        settings: dict[str, Settings],
+        scale_name: str,
+        scale: Scale,
+        seed: int,
+        where: str,
+        does_without: dict[str, tuple[str, ...]],
+    ) -> None:
+        self.bench, self.settings, self.scale_name, self.scale = bench, settings, scale_name, scale
+        self.seed, self.where, self.does_without = seed, where, does_without
+        self._runs: dict[str, Run] = {}
+        self._open: list[str] = []
+
+    def run(self, role: str) -> Run:
+        """The run of a role, with all that it needs."""
+        if role in self._open:
+            raise ConfigError(f"{self.where}: runs need one another in a circle: {' -> '.join([*self._open, role])}.")
+        if role not in self._runs:
+            self._open.append(role)
+            self._runs[role] = self._make(role, self.settings[role])
+            self._open.pop()
+        return self._runs[role]
+
+    def _make(self, role: str, settings: Settings) -> Run:
+        roles, checkpoints = role_fields(type(settings)), checkpoint_fields(type(settings))
+        for name in checkpoints:
+            if getattr(settings, name) is not None:
+                self.bench.check_checkpoint(f"{self.where}: '{role}.{name}'", getattr(settings, name))
+        if isinstance(settings, Released):
+            return self.bench.released_run(settings.checkpoint)
+        content = settings.model_dump(mode="json", exclude={"stage", "resources", "released", *roles, *checkpoints})
+        idle = settings.idle()
+        content |= type(settings).model_construct().model_dump(mode="json", include=idle - roles - checkpoints)
+        inputs, words, stands_for = {}, [settings.method], None
+        if isinstance(settings, OnImages):
+            dataset, split = self.scale.stand_in(settings.dataset, settings.split)
+            stands_for = settings.dataset if dataset != settings.dataset else None
+            self._check_split(role, dataset, split)
+            inputs["dataset"] = self.bench.fetch_run(dataset)
+            content |= {"dataset": dataset, "split": split}
+            words.append(dataset)
+        for name in sorted(roles - idle):
+            other = getattr(settings, name)
+            if other is not None:
+                if other not in self.settings:
+                    raise ConfigError(
+                        f"{self.where}: '{role}.{name}' is '{other}', not a run.{nearest(other, self.settings)}"
+                    )
+                inputs[name] = self.run(other)
+        for name in sorted(checkpoints - idle):
+            other = getattr(settings, name)
+            if other is not None:
+                inputs[name] = self.bench.checkpoint_run(other)
+        if settings.method == "brought":
+            content["files"] = _folder_digest(content["folder"], self.where)
+        for name, maker in MADE_FOR_TRAINING.items():
+            if name in inputs:
+                self._check_made_for(role, content, name, inputs[name], maker)
+        if isinstance(settings, Train) and "start" in inputs:
+            self._check_start(role, content, inputs["start"])
+        if content.get("tune_on"):
+            content["edge_tolerance"] = self.bench.dataset(content["dataset"]).edge_tolerance
+        return Run(
+            stage=settings.stage,
+            role=role,
+            version=settings.VERSION,
+            scale=self.scale_name,
+            seed=self.seed if settings.draws() else None,
+            settings=content,
+            inputs=inputs,
+            words=(*words, *settings.words()),
+            dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
+            stands_for=stands_for,
+            does_without=self.does_without.get(role, ()),
+            resources=settings.resources.model_dump(),
+        )
+
+    def _check_split(self, role: str, dataset: str, split: str) -> None:
+        splits = self.bench.dataset(dataset).images
+        known = {*splits, *({"trainval"} if {"train", "val"} <= set(splits) else set())}
+        if split not in known:
+            raise ConfigError(
+                f"{self.where}: run '{role}' uses split '{split}' of data set '{dataset}'.{nearest(split, known)}"
+            )
+
+    def _check_start(self, role: str, content: Map, start: Run) -> None:
+        if content.get("preset") != start.settings.get("preset"):
+            raise ConfigError(
+                f"{self.where}: run '{role}' has preset '{content.get('preset')}', but starts from the weights of "
+                f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
+            )
+
+    def _check_made_for(self, role: str, content: Map, name: str, made: Run, maker: str) -> None:
+        """Check that a run makes what training asks for under `name`, and of the images that it trains on."""
+        what = name.replace("_", " ")
+        if made.settings["method"] != maker:
+            raise ConfigError(
+                f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
+                f"'{made.settings['method']}'; only a run of method '{maker}' makes {what}."
+            )
+        same = [content[key] == made.settings[key] for key in ("dataset", "split")]
+        if not all(same):
+            raise ConfigError(
+                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its {what} come "
+                f"from {made.settings['dataset']}/{made.settings['split']}. Give both the same data set and split."
+            )
+
+
+def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
+    """The run that scores a predict run by a protocol.
+
+    Raises:
+        ConfigError: the data set or the predict run lacks what the protocol needs.
+    """
+    assert predict.dataset is not None
+    definition = protocol.content()
+    if protocol.method == "edges" and protocol.max_distance is None:
+        tolerance = predict.dataset.get("edge_tolerance")
+        if tolerance is None:
+            raise ConfigError(
+                f"config/datasets/{predict.dataset['name']}.yaml: key 'edge_tolerance' is needed by "
+                f"config/protocols/{protocol.name}.yaml."
+            )
+        definition["max_distance"] = tolerance
+    if protocol.method == "outlines" and not predict.settings.get("edges"):
+        raise ConfigError(
+            f"config/protocols/{protocol.name}.yaml scores predicted edges, but run '{predict.role}' of method "
+            f"'{predict.settings['method']}' writes none. Set {predict.role}.edges: true, or drop the protocol."
+        )
+    settings = Evaluate(
+        method=protocol.method,
+        dataset=predict.settings["dataset"],
+        split=predict.settings["split"],
+        limit=predict.settings["limit"],
+        predictions=predict.role,
+        resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
+    )
+    return Run(
+        stage="evaluate",
+        role="evaluate",
+        version=EVALUATE_VERSION[protocol.method],
+        scale=predict.scale,
+        seed=None,
+        settings=settings.model_dump(mode="json", include={"method", "dataset", "split", "limit"}),
+        inputs={
+            "dataset": predict.inputs["dataset"],
+            "predictions": predict,
+            **({"skeletons": _skeletons_run(predict)} if protocol.method == "masks" else {}),
+            **{network: bench.checkpoint_run(name) for network, name in protocol.networks.items()},
+        },
+        words=(predict.label, protocol.columns or protocol.name),
+        dataset=predict.dataset,
+        protocol=definition,
+        resources=settings.resources.model_dump(),
+    )
+
+
+def _skeletons_run(predict: Run) -> Run:
+    """The run that draws the skeletons of the masks predicted on; all rows, protocols and scales share it."""
+    assert predict.dataset is not None
+    method = "mask_skeletons"
+    on = {key: predict.settings[key] for key in ("dataset", "split", "limit")}
+    model = settings_class("predict", method, SKELETONS)
+    settings = model.model_validate({"stage": "predict", "method": method, **on})
+    return Run(
+        stage="predict",
+        role=SKELETONS,
+        version=model.VERSION,
+        scale="",
+        seed=None,
+        settings=settings.model_dump(mode="json", exclude={"stage", "resources"}),
+        inputs={"dataset": predict.inputs["dataset"]},
+        words=(method, on["dataset"], on["split"]),
+        dataset=predict.dataset,
+        resources=_on_masks(on, predict.dataset).model_dump(),
+    )
+
+
+def _on_masks(settings: Map, dataset: Map) -> Resources:
+    """What work on the masks of a split asks of a machine."""
+    images = dataset["images"].get(settings["split"], 0)
+    images = min(images, settings["limit"] or images)
+    # Two seconds of one core and 1 GiB for an image of DIS5K's size.
+    cpus = 4 if images > LARGE_SET else 1
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
+
+
+def _folder_digest(folder: str, where: str) -> str:
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
+    files = [(p, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
+    return _digest_of(tuple((p, each.st_size, each.st_mtime_ns) for p, each in files))
+
+
+@cache
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Digest of the contents; read once however many sections, seeds and scales predict with the same files."""
+    return digest([(path.name, sha256_file(path)) for path, _, _ in files], length=16)
