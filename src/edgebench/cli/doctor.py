@@ -19,6 +19,8 @@ State = Literal["good", "limits", "broken"]
 _STYLES = {"good": "green", "limits": "yellow", "broken": "red"}
 DEMO_DISK_GB = 1.0
 MINI_DISK_GB = 5.0
+PAPER_GPU_GIB = 75
+"""What a GPU that is sold with 80 GB has left."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def examine(folder: Path) -> list[Finding]:
         _python(),
         *_libraries(),
         _torch(),
+        _opencv(),
         _cores(),
         _memory(),
         _disk(folder),
@@ -104,12 +107,13 @@ def _torch() -> Finding:
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         what = f"{torch.__version__}, {torch.cuda.device_count()} x {gpu.name} with {gpu.total_memory / 2**30:.0f} GiB"
-        if gpu.total_memory < 20 * 2**30:
+        if gpu.total_memory < PAPER_GPU_GIB * 2**30:
             return Finding(
                 "limits",
                 "PyTorch",
                 what,
-                "Scale `paper` wants 24 GiB; use smaller batches with more accumulation.",
+                "At scale `paper` MEMO wants 24 GiB, DiffDIS 80 to train and 16 to predict; use smaller batches with "
+                "more accumulation.",
             )
         return Finding("good", "PyTorch", what)
     return Finding(
@@ -118,6 +122,19 @@ def _torch() -> Finding:
         f"{torch.__version__}, no GPU",
         "Scale `demo` runs here in minutes, `mini` with fewer steps in about an hour; `paper` needs a GPU.",
     )
+
+
+def _opencv() -> Finding:
+    from edgebench.errors import EdgebenchError
+
+    try:
+        from edgebench.metrics.masks import opencv
+
+        return Finding("good", "OpenCV", opencv().__version__)
+    except (EdgebenchError, ImportError) as error:
+        return Finding(
+            "limits", "OpenCV", "missing, or of a version that does not fit", f"Masks get no scores. {error}"
+        )
 
 
 def _cores() -> Finding:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgebench.errors import ConfigError
 from edgebench.files import require_writable
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def _evaluate() -> None:
 def edges(
     predictions: Annotated[
         Path,
-        typer.Option(help="Folder of edge maps, bright = edge: <id>.png (8 or 16 bit), <id>.npy or <id>.mat (ucm2)."),
+        typer.Option(help="Folder of edge maps, bright = edge: ID.png (8 or 16 bit), ID.npy or ID.mat (ucm2)."),
     ],
     ground_truth: Annotated[
         Path,
-        typer.Option(help="Folder of annotations: <id>.mat as in BSDS500, <id>.png, or <id>/<annotator>.png."),
+        typer.Option(help="Folder of annotations: ID.mat as in BSDS500, ID.png, or ID/ANNOTATOR.png."),
     ],
     protocol: Annotated[
         Protocol,
@@ -93,8 +94,7 @@ def edges(
     """
     from edgebench.stages.evaluate_edges import evaluate_folders, write_counts, write_scores
 
-    for path in filter(None, (output, counts)):
-        require_writable(path)
+    _require_places(output, counts)
     evaluation = evaluate_folders(
         predictions,
         ground_truth,
@@ -115,7 +115,7 @@ def masks(
     predictions: Annotated[
         Path,
         typer.Option(
-            help="Folder of predicted masks, bright = foreground: <id>.png (8 or 16 bit; jpg, bmp, tif, npy)."
+            help="Folder of predicted masks, bright = foreground: ID.png (8 or 16 bit; or jpg, bmp, tif, npy)."
         ),
     ],
     ground_truth: Annotated[
@@ -128,7 +128,8 @@ def masks(
     protocol: Annotated[
         MaskProtocols,
         typer.Option(
-            help="standard: the grey prediction, stretched, at its own size, as most papers report. "
+            help="standard: the grey prediction, stretched to all levels, which must have the mask's size; the usual "
+            "evaluators of salient objects do so. "
             "diffdis: resized to the mask, stretched, cut at one half before every metric, as the authors' scorer."
         ),
     ],
@@ -149,27 +150,36 @@ def masks(
     """Score masks against ground truth: F, weighted F, S, E, MAE, correction effort (HCE), IoU.
 
     Max and mean F and E are those of the curve averaged over all images; everything else is averaged over the
-    images. HCE counts the clicks that would correct a mask; MAE and HCE are better when smaller. IoU is that of the
-    masks (iou) and of their outlines (biou).
+    images for which it is defined. HCE counts the clicks that would correct a mask; MAE and HCE are better when
+    smaller. IoU is that of the masks (iou) and of their outlines (biou).
 
     Example: edgebench evaluate masks --predictions out/DIS-VD --ground-truth DIS5K/DIS-VD/gt --protocol standard
     --output scores.json
     """
     from edgebench.stages.evaluate_masks import evaluate_folders, write_counts, write_scores
 
-    for path in filter(None, (output, counts)):
-        require_writable(path)
+    _require_places(output, counts)
     if predictions.resolve() == ground_truth.resolve():
         print(
             f"Warning: {predictions} is given as predictions and as ground truth, so the masks are scored against "
             f"themselves.",
             file=sys.stderr,
         )
+    if skeletons and skeletons.exists() and not skeletons.is_dir():
+        raise ConfigError(f"{skeletons}: is a file, where a folder for skeletons was expected. Give another name.")
     evaluation = evaluate_folders(predictions, ground_truth, protocol.value, jobs, skip_missing, skeletons)
     write_scores(output, evaluation)
     if counts:
         write_counts(counts, evaluation)
     _print_masks(evaluation, [output, *([counts] if counts else [])])
+
+
+def _require_places(output: Path, counts: Path | None) -> None:
+    """Find out before long work whether both files can be written, and that they are two."""
+    for path in filter(None, (output, counts)):
+        require_writable(path)
+    if counts and counts.resolve() == output.resolve():
+        raise ConfigError(f"{counts}: is given for the scores and for the counts. Give two names.")
 
 
 def _print_masks(evaluation: MaskEvaluation, written: list[Path]) -> None:

@@ -51,11 +51,9 @@ def find_weights(root: Path, name_or_file: str, method: str) -> Path:
 
     Only names need the repository, so that `edgebench predict` with a file works in any folder.
     """
-    if Path(name_or_file).is_file():
-        return Path(name_or_file)
     from edgebench.stages import weights
 
-    return weights.find_weights(workbench(root, None), name_or_file, method)
+    return weights.weights_at(name_or_file) or weights.find_weights(workbench(root, None), name_or_file, method)
 
 
 def find_checkpoint(root: Path, name_or_folder: str) -> Path:

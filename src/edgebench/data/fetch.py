@@ -143,10 +143,12 @@ def _take_local(definition: Mapping[str, Any], destination: Path, mirrors: Seque
     name = definition.get("name")
     folder = Path(mirrors[0]) if mirrors else destination
     is_list = definition["layout"] == "shards" and folder.is_file()
-    if not folder.is_dir() and not is_list:
+    nothing_yet = not mirrors and not any(walk_files(folder, IMAGE_SUFFIXES | {".tar"}))
+    if nothing_yet or (not folder.is_dir() and not is_list):
+        problem = "holds no images yet" if nothing_yet else "no such folder"
         or_list = ", or name a list of addresses there" if definition["layout"] == "shards" else ""
         raise DataError(
-            f"{folder}: no such folder. edgebench does not download {name}: get the images, then type "
+            f"{folder}: {problem}. edgebench does not download {name}: get the images, then type "
             f"`edgebench fetch {name} --mirror FOLDER`{or_list}. {definition.get('terms', '')}"
         )
     if folder.resolve() in destination.resolve().parents:
@@ -239,7 +241,8 @@ def _take_files(definition: Mapping[str, Any], folder: Path, destination: Path, 
             _summary(name, folder, failed, len(listing))
             + f"\nReplace or remove these files, then type `edgebench fetch {name} --mirror {folder}` again."
         )
-    _check_splits(definition, destination)
+    # Of the person's own folder, which messages then name; the copy holds the same.
+    _check_splits(definition, folder)
     report.n_files, report.n_bytes = len(listing), sum(size for _, size in listing)
     report.origins = {str(folder): report.n_new} if report.n_new else {}
     report.digest = digest(listing)
@@ -284,16 +287,16 @@ def _shard_report(destination: Path, origin: str, failures: Sequence[Failure]) -
     )
 
 
-def _check_splits(definition: Mapping[str, Any], destination: Path) -> None:
+def _check_splits(definition: Mapping[str, Any], folder: Path) -> None:
     expected = definition.get("images") or {}
     if definition["layout"] == "folder" and expected:
         expected = {"": sum(expected.values())}
     for split, count in expected.items():
-        dataset = open_dataset(definition["layout"], destination, split)
+        dataset = open_dataset(definition["layout"], folder, split)
         found = len(dataset.ids)
         if found != count:
             raise DataError(
-                f"{destination}: {found} images{' of split ' + split if split else ''}, but the definition "
+                f"{folder}: {found} images{' of split ' + split if split else ''}, but the definition "
                 f"of {definition.get('name')} states {count}. Complete the folder, or correct `images` there."
             )
         if isinstance(dataset, MaskedImages):

@@ -38,7 +38,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], jobs
     except BrokenProcessPool as error:
         raise EdgebenchError(
             f"One of {jobs} processes was ended from outside, most often for lack of memory. Run "
-            f"the same command with fewer jobs."
+            f'the same command with fewer jobs; a script of your own needs `if __name__ == "__main__":`.'
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

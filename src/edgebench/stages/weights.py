@@ -13,50 +13,57 @@ SHOWN_BY = {"memo": ("memo/main_bsds", "memo"), "diffdis": ("diffdis/main_dis5k"
 """By method, the table and the row that a scale's name stands for."""
 
 
-def find_weights(bench: Workbench, name_or_file: str, method: str) -> Path:
-    """The weight file that a person means.
-
-    Args:
-        bench: The definitions.
-        name_or_file: A `.safetensors` file, a run's folder, the name of a released checkpoint (its converted weights),
-            or the name of a scale: the weights of the method's row of its main table.
-        method: Whose weights are wanted, `memo` or `diffdis`. What files hold is for their reader to check.
+def weights_at(path: str | Path) -> Path | None:
+    """The weight file at a path: that of a training run's folder, or the file itself; None for what is no path.
 
     Raises:
-        ConfigError: it is none of these, or a checkpoint of another method; names the nearest.
-        DataError: the weights are not there yet; says which command makes them.
+        DataError: the folder holds no weights, or a name that ends as weight files do is not there.
     """
-    path = Path(name_or_file)
+    path = Path(path)
     if path.is_dir():
         if not (path / WEIGHTS).is_file():
             raise DataError(
                 f"{path}: holds no {WEIGHTS}. Name the folder of a finished training run, or the file itself."
             )
         return path / WEIGHTS
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise DataError(f"{path}: no such weight file. Give another file, or the name of a released checkpoint.")
-        return path
+    if path.suffix == ".safetensors" and not path.is_file():
+        raise DataError(f"{path}: no such weight file. Give another file, or the name of a released checkpoint.")
+    return path if path.is_file() else None
+
+
+def find_weights(bench: Workbench, name: str, method: str) -> Path:
+    """The weight file that a person means by a name.
+
+    Args:
+        bench: The definitions.
+        name: Of a released checkpoint (its converted weights), or of a scale: the weights of the method's row of its
+            main table.
+        method: Whose weights are wanted, `memo` or `diffdis`.
+
+    Raises:
+        ConfigError: it is neither, or a checkpoint of another method; names the nearest.
+        DataError: the weights are not there yet; says which command makes them.
+    """
     checkpoints, scales = released_weights(bench, method), bench.names("scales")
-    if name_or_file in bench.names("checkpoints"):
-        run = bench.released_run(name_or_file)
-        if name_or_file not in checkpoints:
+    if name in bench.names("checkpoints"):
+        run = bench.released_run(name)
+        if name not in checkpoints:
             raise ConfigError(
-                f"{name_or_file}: not weights of {method}, which takes {', '.join([*checkpoints, *scales])} or a file."
+                f"{name}: not weights of {method}, which takes {', '.join([*checkpoints, *scales])} or a file."
             )
-        command = f"edgebench fetch {name_or_file}"
-    elif name_or_file in scales:
-        run = _shown(bench, name_or_file, method)
+        command = f"edgebench fetch {name}"
+    elif name in scales:
+        run = _shown(bench, name, method)
         command = f"snakemake --cores all {run.record}"
     else:
         raise ConfigError(
-            f"{name_or_file}: neither a weight file nor a released checkpoint nor a scale."
-            f"{nearest(name_or_file, [*checkpoints, *scales])}"
+            f"{name}: neither a weight file nor a released checkpoint nor a scale."
+            f"{nearest(name, [*checkpoints, *scales])}"
         )
     # The record is written last: without it the weights may be those of an interrupted run.
     folder = bench.root / run.folder
     if not (bench.root / run.record).is_file() or not (folder / WEIGHTS).is_file():
-        raise DataError(f"{name_or_file}: the weights are not here yet ({folder}). Type `{command}` first.")
+        raise DataError(f"{name}: the weights are not here yet ({folder}). Type `{command}` first.")
     return folder / WEIGHTS
 
 

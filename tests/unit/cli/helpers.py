@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+SOURCE = str(Path(__file__).resolve().parents[3] / "src")
+"""What `PYTHONPATH` must be for the code under test, in whatever folder a command runs."""
+
 
 def run(folder: Path, *arguments: str, code: int = 0, environment: dict[str, str] | None = None) -> str:
     """Run `edgebench` in `folder`; returns everything it printed."""
-    source = Path(__file__).resolve().parents[3] / "src"
-    ours = {"PYTHONPATH": str(source), "EDGEBENCH_QUIET": "1", "COLUMNS": "200"}
+    ours = {"PYTHONPATH": SOURCE, "EDGEBENCH_QUIET": "1", "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-m", "edgebench", *arguments],
         cwd=folder,

@@ -25,7 +25,7 @@ from edgebench.methods.memo.presets import preset
 from edgebench.methods.memo.weights import load_network
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.weights import find_weights
-from tests.unit.cli.helpers import maps_and_truth, run
+from tests.unit.cli.helpers import SOURCE, maps_and_truth, run
 from tests.unit.methods.deepspeed import official_name, write_deepspeed
 
 
@@ -58,6 +58,14 @@ class TestDoctor:
         for part in ("app", "onnx", "tensorboard"):
             assert f"`pip install '.[{part}]'`" in output
         assert "limits  ONNX: missing" in output
+
+    def test_an_opencv_that_counts_otherwise_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import cv2
+
+        monkeypatch.setattr(cv2, "__version__", "4.13.0")
+        (finding,) = [each for each in examine(tmp_path) if each.name == "OpenCV"]
+        assert finding.state == "limits"
+        assert "pip install 'opencv-python-headless" in finding.cost
 
     def test_a_missing_library_is_broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib import metadata
@@ -263,7 +271,7 @@ class TestDiskFull:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={**os.environ, **environment, "EDGEBENCH_QUIET": "1"},
+            env={**os.environ, **environment, "PYTHONPATH": SOURCE, "EDGEBENCH_QUIET": "1"},
         )
         assert done.returncode == 2, done.stdout + done.stderr
         assert "could not be written" in done.stderr

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from edgebench.cli.app import app as main_app
 from edgebench.cli.evaluate import app
 from edgebench.errors import DataError, EdgebenchError
 
@@ -193,7 +194,18 @@ def test_what_cannot_be_written_is_found_before_the_work(mask_arguments, tmp_pat
 
 def test_skeletons_need_a_folder(mask_arguments, tmp_path):
     (tmp_path / "file").touch()
-    assert "file" in says(mask_arguments, tmp_path, "--skeletons", str(tmp_path / "file"))
+    assert "is a file, where a folder" in says(mask_arguments, tmp_path, "--skeletons", str(tmp_path / "file"))
+
+
+def test_scores_and_counts_need_two_names(mask_arguments, tmp_path):
+    place = str(tmp_path / "one")
+    assert "Give two names" in says(mask_arguments, tmp_path, "--output", place, "--counts", place)
+
+
+@pytest.mark.parametrize("what", ["edges", "masks"])
+def test_help_says_how_files_are_named(what):
+    """Angle brackets would be taken for markup, and vanish."""
+    assert "ID.png" in CliRunner().invoke(main_app, ["evaluate", what, "--help"], env={"COLUMNS": "200"}).output
 
 
 def test_no_process_is_too_few(mask_arguments, tmp_path):

@@ -242,6 +242,7 @@ def test_weights_by_name(photos: Path, weights: Path, tmp_path: Path, root: Path
     refused = invoke(*typed, tmp_path / "0").exception
     assert isinstance(refused, DataError)
     assert trained.record in str(refused)
+    assert "`edgebench fetch diffdis_released`" in str(refused)
     finish(trained.folder)
     for number, name in enumerate((["--weights", "demo"], [])):
         done = invoke(*typed, tmp_path / f"{number}", *name)
@@ -251,6 +252,14 @@ def test_weights_by_name(photos: Path, weights: Path, tmp_path: Path, root: Path
     assert "weights: diffdis_released (" in invoke(*typed, tmp_path / "2").output
     with pytest.raises(ConfigError, match="memo_bsds_late: not weights of diffdis, which takes diffdis_released"):
         raise invoke(*typed, tmp_path / "3", "--weights", "memo_bsds_late").exception or AssertionError("it was taken")
+
+
+def test_weights_by_path_need_no_repository(photos: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(weights, tmp_path / "run" / "weights.safetensors")
+    typed = ["diffdis", photos / "grey.png", "--root", tmp_path / "nowhere", "-o", tmp_path / "o", "--weights"]
+    assert "1 mask made" in invoke(*typed, tmp_path / "run").output
+    assert "no such weight file" in str(invoke(*typed, tmp_path / "gone.safetensors").exception)
 
 
 def test_real_photographs(shared: Path, weights: Path, tmp_path: Path) -> None:

@@ -261,7 +261,8 @@ def test_fetching_names_masks_of_another_size(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "2 of 2 masks have another size than their images" in message
     for name in names["vd"]:
-        assert f"gt/{name}.png: 4 x 5 pixels (width x height), but" in message
+        # The person's own file, not the copy of it.
+        assert f"{tmp_path}/mine/DIS-VD/gt/{name}.png: 4 x 5 pixels (width x height), but" in message
         assert f"im/{name}.jpg has 9 x 6" in message
 
 
@@ -274,6 +275,13 @@ def test_fetching_names_a_missing_mask_and_a_damaged_one(tmp_path: Path) -> None
     gone.write_bytes(b"<!DOCTYPE html><html>please log in</html>")
     with pytest.raises(DataError, match=f"{names['te1'][0]}.png: an HTML page"):
         fetch(DEFINITION, None, tmp_path / "run", [str(tmp_path / "mine")])
+
+
+def test_fetching_what_is_not_here_says_how_to_get_it(tmp_path: Path) -> None:
+    for mirrors, problem in ([], "holds no images yet"), ([str(tmp_path / "nowhere")], "no such folder"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        with pytest.raises(DataError, match=f"{problem}. edgebench does not download .*--mirror FOLDER"):
+            fetch(DEFINITION, None, tmp_path / "run", mirrors)
 
 
 def test_fetching_pairs_of_ones_own(tmp_path: Path) -> None:

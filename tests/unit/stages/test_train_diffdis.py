@@ -156,7 +156,7 @@ def test_killed_and_resumed_is_undisturbed(repository: Path, scale: str) -> None
     _, run = planned(scale, often, **steps)
     process = forkserver().Process(target=kill_at_save, args=(str(repository), run.spec_file, 2))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     folder = Path(run.folder)
     assert [path.name for path in (folder / "work").glob("step-*.json")]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.plan.workbench import Workbench
-from edgebench.stages.weights import SHOWN_BY, find_weights, trained_weights
+from edgebench.stages.weights import SHOWN_BY, find_weights, trained_weights, weights_at
 
 
 @pytest.fixture
@@ -31,10 +31,18 @@ def finish(folder: str | Path) -> Path:
     return weights
 
 
-def test_a_file_and_a_folder(bench: Workbench, tmp_path: Path) -> None:
+def test_a_file_and_a_folder(tmp_path: Path) -> None:
     weights = finish(tmp_path / "run")
-    assert find_weights(bench, str(weights), "memo") == weights
-    assert find_weights(bench, str(tmp_path / "run"), "memo") == weights
+    assert weights_at(weights) == weights_at(str(tmp_path / "run")) == weights
+    assert weights_at("demo") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothing.safetensors", "no such weight file"), (".", "holds no weights.safetensors")]
+)
+def test_mistaken_paths(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        weights_at(tmp_path / name)
 
 
 def test_a_released_checkpoint(bench: Workbench) -> None:
@@ -108,8 +116,6 @@ def test_an_unfinished_run_is_not_taken(bench: Workbench) -> None:
     [
         ("memo_bsds_erly", "Did you mean 'memo_bsds_early'?"),
         ("dinov2_small", "holds no trained method"),
-        ("nothing.safetensors", "no such weight file"),
-        (".", "holds no weights.safetensors"),
     ],
 )
 def test_mistakes(bench: Workbench, name: str, message: str) -> None:

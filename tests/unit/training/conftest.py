@@ -45,7 +45,7 @@ class Attempt:
 
     def end(self) -> tuple[int | None, str]:
         """Wait; give the exit status (minus the number of a signal) and what went to standard error."""
-        self.process.join(60)
+        self.process.join(300)
         if self.process.is_alive():
             self.process.kill()
             raise AssertionError(f"the training did not end: {self.errors.read_text()}")

@@ -160,7 +160,10 @@ def _weights(root: Path) -> Path:
     try:
         name, file = RELEASED, find_weights(root, RELEASED, "diffdis")
     except DataError:
-        name, file = DEMO, find_weights(root, DEMO, "diffdis")
+        try:
+            name, file = DEMO, find_weights(root, DEMO, "diffdis")
+        except DataError as error:
+            raise DataError(f"{error} Or take the authors' weights: `edgebench fetch {RELEASED}`.") from None
     print(f"weights: {name} ({file})")
     return file
 
