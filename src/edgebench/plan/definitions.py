@@ -342,7 +342,7 @@ class Experiment(Strict):
         protocol: Protocols by which every row is scored.
         published: Printed row by the key of a matrix row.
         printed_only: Whether printed rows without a reproduction are listed too.
-        claims: What the paper concludes, checked on the reproduced numbers.
+        claims: What the paper concludes, or edgebench expects (`notes` say so), checked on the reproduced numbers.
         figures: Pictures made of the same runs.
         notes: Sentences that every reader of the table should know.
         seeds: Seeds of this table, when they are not those of `config/config.yaml`.

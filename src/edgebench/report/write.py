@@ -131,7 +131,7 @@ def to_markdown(table: Table) -> str:
         parts.append("  \n".join(f"<sup>{letter}</sup> {_cell_text(text)}" for text, letter in table.footnotes.items()))
     if table.claims:
         claims = [f"- **{each.status}**: `{each.claim.text}` ({explain(each)})" for each in table.claims]
-        parts.append("## What the paper concludes, on these numbers\n\n" + "\n".join(claims))
+        parts.append("## Claims, checked on these numbers\n\n" + "\n".join(claims))
     parts.append("\n".join(f"- {name}: {text}" for name, text in facts(table)))
     return "\n\n".join(parts) + "\n"
 
