@@ -90,6 +90,14 @@ def gpu_request(kind):
     return request
 
 
+def launcher(wildcards):
+    """How a training is started: as one process, or as one per GPU where the plan asks for several."""
+    count = run_of(wildcards).resources["gpus"]
+    if count < 2:
+        return EDGEBENCH
+    return f"{quote(sys.executable)} -m torch.distributed.run --standalone --nproc-per-node {count} -m edgebench"
+
+
 def files_of(scale, kind):
     """All tables or figures that a scale makes without being asked for one by name."""
     return lambda wildcards: [

@@ -215,6 +215,16 @@ def test_released_weights_instead_of_training(tmp_path: Path, root: Path) -> Non
     assert repository.planned("tables") == {"fetch": 1, "predict": 2, "evaluate": 4, "table": 1}
 
 
+def test_several_gpus_are_one_process_each(classical: Repository) -> None:
+    classical.write("config/experiments/memo/classical.yaml", TRAINED)
+    arguments = ["tables", "-n", "-p", "--config", "set={finetune.resources: {gpus: 2}}"]
+    commands = [line for line in classical.snakemake(*arguments).splitlines() if " -m edgebench run " in line]
+    assert (
+        sum("torch.distributed.run --standalone --nproc-per-node 2 -m edgebench run" in line for line in commands) == 1
+    )
+    assert len(commands) > 4
+
+
 class TestProfiles:
     def test_slurm_dry_run(self, classical: Repository) -> None:
         classical.write("config/experiments/memo/classical.yaml", TRAINED)

@@ -58,7 +58,7 @@ rule train:
         gpu=gpu_request("gpu"),
         gres=gpu_request("gres"),
     params:
-        edgebench=EDGEBENCH,
+        edgebench=launcher,
         spec=lambda wildcards: run_of(wildcards).spec_file,
     message:
         "Training {wildcards.run}."
