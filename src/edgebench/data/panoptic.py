@@ -219,8 +219,8 @@ def _same_segments(image: SegmentedImage, areas: Collection[int]) -> None:
     unlisted, unseen = set(areas) - image.segments.keys(), image.segments.keys() - set(areas)
     if unlisted:
         raise DataError(
-            f"{image.png}: has {_some(unlisted)} that {image.listed_in} does not list for image {image.id}. List them "
-            f"in its 'segments_info', or paint them black (no segment)."
+            f"{image.png}: has {_some(unlisted)} that {image.listed_in} does not list for image {image.id}. Do "
+            f"the two belong together? Then list them in its 'segments_info', or paint them black (no segment)."
         )
     if unseen:
         raise DataError(
