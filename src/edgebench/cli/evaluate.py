@@ -15,6 +15,7 @@ from edgebench.files import require_writable
 if TYPE_CHECKING:
     from edgebench.stages.evaluate_edges import EdgeEvaluation
     from edgebench.stages.evaluate_masks import MaskEvaluation
+    from edgebench.stages.evaluate_panoptic import PanopticEvaluation
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions that lie in a folder, whoever made them.")
 
@@ -174,6 +175,49 @@ def masks(
     _print_masks(evaluation, [output, *([counts] if counts else [])])
 
 
+@app.command()
+def panoptic(
+    predictions: Annotated[
+        Path, typer.Option(help="JSON file of the predictions: annotations with image_id, file_name, segments_info.")
+    ],
+    prediction_dir: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of their PNG files. A segment's colour is its id: R + 256 G + 65536 B; black = none."
+        ),
+    ],
+    ground_truth: Annotated[
+        Path, typer.Option(help="JSON file of the ground truth, likewise, with the categories and their isthing.")
+    ],
+    ground_truth_dir: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
+    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+) -> None:
+    """Score panoptic segmentations in COCO's format: PQ, SQ and RQ over all classes, things and stuff.
+
+    Segments of one class match when their intersection over union is above one half. RQ is the F of the matching,
+    SQ the mean intersection over union of what matches, PQ their product; n is the number of classes that occur,
+    over which they are averaged. Void and crowd regions are treated as by panopticapi.
+
+    Example: edgebench evaluate panoptic --predictions out/panoptic.json --prediction-dir out/panoptic
+    --ground-truth panoptic_val2017.json --ground-truth-dir panoptic_val2017 --output scores.json
+    """
+    from edgebench.stages.evaluate_panoptic import evaluate_panoptic, write_scores
+
+    _require_places(output, None)
+    for path in (predictions, ground_truth):
+        if path.resolve() == output.resolve():
+            raise ConfigError(f"{output}: is given as input and as output. Give the scores another name.")
+    if predictions.resolve() == ground_truth.resolve():
+        print(
+            f"Warning: {predictions} is given as predictions and as ground truth, so it is scored against itself.",
+            file=sys.stderr,
+        )
+    evaluation = evaluate_panoptic(predictions, prediction_dir, ground_truth, ground_truth_dir, jobs)
+    write_scores(output, evaluation)
+    _print_panoptic(evaluation, output)
+
+
 def _require_places(output: Path, counts: Path | None) -> None:
     """Find out before long work whether both files can be written, and that they are two."""
     for path in filter(None, (output, counts)):
@@ -202,6 +246,31 @@ def _print_masks(evaluation: MaskEvaluation, written: list[Path]) -> None:
             console.print(f"Left out, {what} ({len(ids)}): {', '.join(ids)}", soft_wrap=True, highlight=False)
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True, highlight=False)
+
+
+def _print_panoptic(evaluation: PanopticEvaluation, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgebench.data.adapters.listing import some_names
+
+    scores, count = evaluation.scores(), len(evaluation.ids)
+    table = Table(title=f"panoptic quality, {count} image{'s' if count > 1 else ''}")
+    table.add_column("classes")
+    for name in ("PQ", "SQ", "RQ", "n"):
+        table.add_column(name, justify="right")
+    for group in ("all", "things", "stuff"):
+        values = (scores[group][name] for name in ("pq", "sq", "rq"))
+        table.add_row(group, *("-" if value is None else f"{value:.4f}" for value in values), str(scores[group]["n"]))
+    console = Console()
+    console.print(table)
+    if left := evaluation.without_truth:
+        console.print(
+            f"Left out, predictions without ground truth ({len(left)}): {some_names(left)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    console.print(f"Written: {output}", soft_wrap=True, highlight=False)
 
 
 def _print(evaluation: EdgeEvaluation, written: list[Path]) -> None:

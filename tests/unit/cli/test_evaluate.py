@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from edgebench.cli.app import app as main_app
 from edgebench.cli.evaluate import app
 from edgebench.errors import DataError, EdgebenchError
+from tests.unit.panoptic_files import Drawn, disturbed, random_drawn, write_panoptic
 
 
 @pytest.fixture
@@ -221,3 +222,55 @@ def test_masks_scored_against_themselves_are_remarked(mask_arguments, tmp_path):
         app, [*mask_arguments, "--protocol", "standard", "--output", str(tmp_path / "scores.json")]
     )
     assert "themselves" not in result.stderr
+
+
+@pytest.fixture
+def panoptic_arguments(tmp_path):
+    truth = random_drawn(3)
+    names = (("ours", disturbed(truth)), ("truth", truth))
+    ours, theirs = (write_panoptic(tmp_path, name, {1: drawn}) for name, drawn in names)
+    options = ("--predictions", "--prediction-dir", "--ground-truth", "--ground-truth-dir")
+    return ["panoptic", *(str(part) for pair in zip(options, (*ours, *theirs), strict=True) for part in pair)]
+
+
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["one", "two"])
+def test_panoptic_scores_are_written_and_shown(panoptic_arguments, tmp_path, jobs):
+    output = tmp_path / "out" / "scores.json"
+    result = CliRunner().invoke(app, [*panoptic_arguments, *jobs, "--output", str(output)], catch_exceptions=False)
+    assert result.exit_code == 0
+    scores = json.loads(output.read_text())
+    for word in ("1 image", "PQ", "things", "stuff", f"{scores['all']['pq']:.4f}", "scores.json"):
+        assert word in result.stdout
+    assert 0 < scores["all"]["pq"] < 1
+
+
+def test_panoptic_without_things_shows_a_dash(tmp_path):
+    sky = write_panoptic(tmp_path, "sky", {1: Drawn(np.ones((4, 4)), {1: 187})})
+    output = tmp_path / "scores.json"
+    options = ["--predictions", "--prediction-dir", "--ground-truth", "--ground-truth-dir"]
+    paths = [str(part) for pair in zip(options, sky * 2, strict=True) for part in pair]
+    result = CliRunner().invoke(app, ["panoptic", *paths, "--output", str(output)], catch_exceptions=False)
+    assert "scored against itself" in result.stderr
+    assert " - " in result.stdout
+    scores = json.loads(output.read_text())
+    assert scores["things"] == {"pq": None, "sq": None, "rq": None, "n": 0}
+    assert scores["stuff"]["pq"] == 1
+
+
+def test_panoptic_errors_leave_no_file_and_inputs_alone(panoptic_arguments, tmp_path):
+    output = tmp_path / "scores.json"
+    given = (tmp_path / "truth.json").read_bytes()
+    result = CliRunner().invoke(app, [*panoptic_arguments, "--output", str(tmp_path / "truth.json")])
+    assert "as input and as output" in str(result.exception)
+    assert (tmp_path / "truth.json").read_bytes() == given
+    (tmp_path / "ours" / "1.png").unlink()
+    result = CliRunner().invoke(app, [*panoptic_arguments, "--output", str(output)])
+    assert isinstance(result.exception, DataError)
+    assert "1 of 1 PNG files" in str(result.exception)
+    assert not output.exists()
+
+
+def test_panoptic_help_teaches():
+    text = CliRunner().invoke(app, ["panoptic", "--help"], env={"COLUMNS": "200"}).stdout
+    for word in ("PQ", "Example", "R + 256 G + 65536 B", "Void and crowd", "isthing"):
+        assert word in text
