@@ -41,7 +41,9 @@ bench: setup
 	$(BIN)/python benchmarks/bench_masks.py
 	$(BIN)/python benchmarks/bench_memo.py
 	$(BIN)/python benchmarks/bench_diffdis.py
+	$(BIN)/python benchmarks/bench_panoptic.py
 	$(BIN)/python benchmarks/bench_shards.py
+	$(BIN)/python benchmarks/bench_trace.py
 	$(BIN)/python benchmarks/bench_workflow.py
 
 clean:
