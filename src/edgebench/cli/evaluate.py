@@ -251,27 +251,20 @@ def _print_instances(evaluation: InstanceEvaluation, written: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    images, empty = evaluation.n_images, evaluation.n_images_without_predictions
-    table = Table(
-        title=f"{'class-agnostic' if evaluation.class_agnostic else 'per class'}, "
-        f"{images} image{'s' if images > 1 else ''}"
-    )
+    table = Table(title="class-agnostic" if evaluation.class_agnostic else "per class")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in evaluation.scores.items():
         table.add_row(name, "-" if value is None else f"{value:.4f}")
     console = Console()
     console.print(table)
-    sizes = "boxes" if evaluation.sizes_by == "box" else "areas"
-    console.print(
-        f"{evaluation.n_predictions} predicted masks (small, medium or large by their {sizes}), "
-        f"{evaluation.n_instances} instances, {evaluation.n_crowds} crowds",
-        soft_wrap=True,
-        highlight=False,
-    )
-    if empty:
-        console.print(f"Images without a prediction: {empty} of {images}", soft_wrap=True, highlight=False)
-    console.print(f"Written: {written}", soft_wrap=True, highlight=False)
+    for line in (
+        f"Images: {evaluation.n_images} (without a prediction: {evaluation.n_images_without_predictions})",
+        f"Instances: {evaluation.n_instances} (and crowds, which count neither way: {evaluation.n_crowds})",
+        f"Predicted masks: {evaluation.n_predictions} (sizes by {evaluation.sizes_by})",
+        f"Written: {written}",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _print(evaluation: EdgeEvaluation, written: list[Path]) -> None:

@@ -56,7 +56,7 @@ def read_instance_truth(path: str | Path) -> InstanceTruth:
         if key in sizes:
             raise DataError(f"{where}: the image id {key} is given twice. Every image needs an id of its own.")
         height, width = _integer(image, "height", where), _integer(image, "width", where)
-        if height < 1 or width < 1:
+        if height < 1 or width < 1 or height * width > _MOST_PIXELS:
             raise DataError(f"{where} (image {key}): its size, {height} x {width} pixels, is not one.")
         sizes[key] = height, width
     if not sizes:
@@ -128,6 +128,7 @@ def read_instance_results(path: str | Path, truth: InstanceTruth, per_class: boo
     return found
 
 
+_MOST_PIXELS = 2**31  # more than any picture has, and what 32 bits hold
 _PARTS = ("images", "annotations", "categories")
 
 
@@ -138,7 +139,7 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path}: no such file.") from error
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder, where a JSON file was expected.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error}). Was it written to its end?") from error
     except OSError as error:
         raise DataError(f"{path}: could not be read ({error.strerror}).") from error

@@ -44,7 +44,15 @@ def test_scores_are_written_and_shown(arguments, tmp_path):
     output = tmp_path / "out" / "scores.json"
     result = CliRunner().invoke(app, [*arguments, "--output", str(output)], catch_exceptions=False)
     assert result.exit_code == 0
-    for word in ("ar100", "1.0000", "class-agnostic", "2 instances, 1 crowds", "without a prediction: 1 of 3"):
+    for word in (
+        "ar100",
+        "1.0000",
+        "class-agnostic",
+        "Instances: 2",
+        "crowds, which count neither way: 1",
+        "Images: 3 (without a prediction: 1)",
+        "sizes by mask",
+    ):
         assert word in result.stdout
     assert any(line.split()[-2:] == ["-", "│"] for line in result.stdout.splitlines() if "ap_large" in line)
     scores = json.loads(output.read_text())

@@ -137,6 +137,7 @@ def test_bad_masks_are_named_in_both_files(save, mask, words):
         (["images", 1], "id", True, "id is True"),
         (["images", 1], "height", ..., "has no height"),
         (["images", 1], "height", 0, "0 x 5"),
+        (["images", 1], "height", 10**20, "0 x 5 pixels, is not one"),
         (["categories", 0], "id", ..., r"categories\[0\]: has no id"),
         (["annotations", 2], "image_id", 9, r"annotations\[2\]: image_id 9 is not among the 2 images"),
         (["annotations", 2], "category_id", 4, "category_id 4 is not among the 2 categories"),
@@ -183,7 +184,12 @@ def test_files_of_another_kind_are_explained(save, tmp_path):
         read_instance_results(tmp_path / "truth.json", read)
     with pytest.raises(DataError, match="a list, as results are"):
         read_instance_truth(save(results()))
-    for text, words in (("[1, 2", "not valid JSON"), ("", "not valid JSON"), ("[" * 100000, "not valid JSON")):
+    for text, words in (
+        ("[1, 2", "not valid JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100000, "not valid JSON"),
+        ("9" * 5000, "not valid JSON"),
+    ):
         with pytest.raises(DataError, match=words):
             read_instance_truth(save(text))
     with pytest.raises(DataError, match="no such file"):
