@@ -70,6 +70,7 @@ def test_the_workflow_imports_only_the_plan(root: Path) -> None:
         ("edgebench.stages.evaluate", ["torch", "transformers", "diffusers"]),
         ("edgebench.data.adapters", ["torch", "transformers", "diffusers"]),
         ("edgebench.stages.evaluate_masks", ["torch", "transformers", "diffusers", "cv2"]),
+        ("edgebench.stages.evaluate_instances", ["torch", "transformers", "diffusers", "faster_coco_eval"]),
         ("edgebench.metrics.edges", ["torch", "transformers", "diffusers"]),
     ],
 )

@@ -14,6 +14,7 @@ from edgebench.files import require_writable
 
 if TYPE_CHECKING:
     from edgebench.stages.evaluate_edges import EdgeEvaluation
+    from edgebench.stages.evaluate_instances import InstanceEvaluation
     from edgebench.stages.evaluate_masks import MaskEvaluation
     from edgebench.stages.evaluate_panoptic import PanopticEvaluation
 
@@ -218,6 +219,48 @@ def panoptic(
     _print_panoptic(evaluation, output)
 
 
+@app.command()
+def instances(
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="COCO results (JSON): a list of image_id, segmentation, score, and category_id with --per-class."
+        ),
+    ],
+    ground_truth: Annotated[
+        Path,
+        typer.Option(help="COCO ground truth (JSON): images, annotations, categories."),
+    ],
+    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    class_agnostic: Annotated[
+        bool,
+        typer.Option(
+            "--class-agnostic/--per-class",
+            help="Take all categories for one, as unsupervised methods are scored, or average over categories.",
+        ),
+    ] = True,
+) -> None:
+    """Score instance masks against COCO ground truth: AP and AR, also by size.
+
+    A segmentation is run lengths, compressed or not, or polygons, at the size of its image. AP is averaged over
+    IoU 0.50 to 0.95; of each image the 100 masks with the highest scores count. As in COCO's own evaluator,
+    predictions are small, medium or large by their bbox where they have one, else by their mask.
+
+    Example: edgebench evaluate instances --predictions masks.json --ground-truth instances_val2017.json
+    --output scores.json
+    """
+    from edgebench.stages.evaluate_instances import evaluate_instances, write_scores
+
+    require_writable(output)
+    if output.resolve() in (predictions.resolve(), ground_truth.resolve()):
+        raise ConfigError(f"{output}: is read by this command, so it cannot take the scores. Give another name.")
+    evaluation = evaluate_instances(predictions, ground_truth, class_agnostic)
+    if not evaluation.n_predictions:
+        print(f"Warning: {predictions} holds no mask, so nothing was found in any image.", file=sys.stderr)
+    write_scores(output, evaluation)
+    _print_instances(evaluation, output)
+
+
 def _require_places(output: Path, counts: Path | None) -> None:
     """Find out before long work whether both files can be written, and that they are two."""
     for path in filter(None, (output, counts)):
@@ -271,6 +314,26 @@ def _print_panoptic(evaluation: PanopticEvaluation, output: Path) -> None:
             highlight=False,
         )
     console.print(f"Written: {output}", soft_wrap=True, highlight=False)
+
+
+def _print_instances(evaluation: InstanceEvaluation, written: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="class-agnostic" if evaluation.class_agnostic else "per class")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in evaluation.scores.items():
+        table.add_row(name, "-" if value is None else f"{value:.4f}")
+    console = Console()
+    console.print(table)
+    for line in (
+        f"Images: {evaluation.n_images} (without a prediction: {evaluation.n_images_without_predictions})",
+        f"Instances: {evaluation.n_instances} (and crowds, which count neither way: {evaluation.n_crowds})",
+        f"Predicted masks: {evaluation.n_predictions} (sizes by {evaluation.sizes_by})",
+        f"Written: {written}",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _print(evaluation: EdgeEvaluation, written: list[Path]) -> None:

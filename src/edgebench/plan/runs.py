@@ -13,7 +13,15 @@ from edgebench.files import digest
 Map = dict[str, Any]
 
 # Raised by hand when a score changes; methods have a VERSION in their settings instead.
-EVALUATE_VERSION = {"edges": 1, "crispness": 1, "perceptual": 1, "masks": 1, "outlines": 1, "panoptic": 1}
+EVALUATE_VERSION = {
+    "edges": 1,
+    "crispness": 1,
+    "perceptual": 1,
+    "masks": 1,
+    "outlines": 1,
+    "instances": 1,
+    "panoptic": 1,
+}
 
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
 _NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
