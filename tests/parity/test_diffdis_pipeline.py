@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from edgebench.methods.diffdis.codec import VaeCodec
+from edgebench.methods.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
 from edgebench.methods.diffdis.predictor import Predictor, PredictSettings, noise_generator

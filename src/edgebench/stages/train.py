@@ -101,7 +101,7 @@ def _memo(spec: RunSpec) -> Objective:
 
 
 def _diffdis(spec: RunSpec) -> Objective:
-    from edgebench.methods.diffdis.codec import Codec
+    from edgebench.methods.codec import Codec
     from edgebench.methods.diffdis.network import DiffdisNetwork
     from edgebench.methods.diffdis.objective import Objective as DiffdisObjective
     from edgebench.methods.diffdis.objective import ObjectiveSettings, fitted_codec

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from skimage import data
 
-from edgebench.methods.diffdis.codec import PatchCodec
+from edgebench.methods.codec import PatchCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.diffdis.weights import weight_metadata, weight_tensors

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.methods.diffdis.codec import PatchCodec
+from edgebench.methods.codec import PatchCodec
 from edgebench.methods.diffdis.constants import TimeConstants, fix_constants
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Prediction, Predictor, PredictSettings, noise_generator

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError
+from edgebench.methods.codec import PatchCodec
 from edgebench.methods.diffdis.augment import inside, mix_box, mix_pairs, move, recolour, stretch
-from edgebench.methods.diffdis.codec import PatchCodec
 from edgebench.methods.diffdis.contours import contour
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.objective import Objective, ObjectiveSettings, fitted_codec, shrunk

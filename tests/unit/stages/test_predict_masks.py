@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json, write_json
-from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
+from edgebench.methods.codec import PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Predictor
 from edgebench.methods.diffdis.presets import NetworkConfig

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import read_json
-from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
+from edgebench.methods.codec import PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.predictor import Predictor, PredictSettings
 from edgebench.methods.diffdis.presets import PRESETS, NetworkConfig

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgebench.errors import ConfigError, DataError
+from edgebench.methods.codec import Codec, PatchCodec
 from edgebench.methods.diffdis.augment import inside, mix_box, mix_pairs, move, recolour, resized, stretch
-from edgebench.methods.diffdis.codec import Codec, PatchCodec
 from edgebench.methods.diffdis.contours import contour
 from edgebench.methods.diffdis.diffusion import LAST, STEPS, add_noise, clean_from, pyramid_noise, step_back
 from edgebench.methods.diffdis.network import DiffdisNetwork

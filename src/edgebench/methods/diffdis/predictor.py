@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgebench.errors import ConfigError, EdgebenchError
+from edgebench.methods.codec import Codec
 from edgebench.methods.diffdis.augment import resized, stretch
-from edgebench.methods.diffdis.codec import Codec
 from edgebench.methods.diffdis.constants import TimeConstants, fix_constants
 from edgebench.methods.diffdis.diffusion import Sampler, denoise
 from edgebench.methods.diffdis.network import DiffdisNetwork

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.files import read_json
-from edgebench.methods.diffdis.codec import VaeCodec
+from edgebench.methods.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
 from edgebench.methods.diffdis.presets import NetworkConfig

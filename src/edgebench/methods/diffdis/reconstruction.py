@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from edgebench.errors import ConfigError
+from edgebench.methods.codec import Codec
 from edgebench.methods.diffdis.augment import resized, stretch
-from edgebench.methods.diffdis.codec import Codec
 
 
 @torch.inference_mode()

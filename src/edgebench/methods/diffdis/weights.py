@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from edgebench.errors import ConfigError, DataError
-from edgebench.methods.diffdis.codec import Codec, PatchCodec, VaeCodec
+from edgebench.methods.codec import Codec, PatchCodec, VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.presets import NetworkConfig
 from edgebench.methods.weight_files import load_strictly, read_metadata, read_weights

@@ -9,7 +9,7 @@ import torch
 
 from edgebench.data.adapters import Dataset, open_dataset
 from edgebench.data.images import write_map_png
-from edgebench.methods.diffdis.codec import Codec
+from edgebench.methods.codec import Codec
 from edgebench.methods.diffdis.objective import fitted_codec
 from edgebench.methods.diffdis.predictor import Predictor, PredictSettings
 from edgebench.methods.diffdis.pretrained import load_vae

@@ -16,7 +16,7 @@ from edgebench.errors import ConfigError
 
 
 class Codec(Protocol):
-    """What DiffDIS asks of a code.
+    """What a method asks of a code of pictures.
 
     Attributes:
         factor: Side of the square of pixels that one latent stands for.
@@ -115,7 +115,7 @@ class PatchCodec(nn.Module):
         size = 3 * factor**2
         if not 1 <= channels <= size:
             raise ConfigError(
-                f"DiffDIS: a code of patches of {factor} x {factor} pixels has 1 to {size} channels, not {channels}."
+                f"A code of patches of {factor} x {factor} pixels has 1 to {size} channels, not {channels}."
             )
         codec = PatchCodec(factor, channels)
         count, total, products = 0, torch.zeros(size).double(), torch.zeros(size, size).double()

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from edgebench.errors import ConfigError
-from edgebench.methods.diffdis.codec import PatchCodec, VaeCodec
+from edgebench.methods.codec import PatchCodec, VaeCodec
 
 torch.set_num_threads(1)
 
