@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 MAPS = "maps"
+INSTANCES = "instances"
 EDGES = "edges"
 FRAMES = "frames"
 SKELETONS = "skeletons"
@@ -36,6 +37,11 @@ def open_input(spec: RunSpec) -> Dataset:
 def map_file(folder: Path, image_id: str) -> Path:
     """Where a predict run keeps the map of an image."""
     return folder / MAPS / f"{image_id}.png"
+
+
+def instances_file(folder: Path, image_id: str) -> Path:
+    """Where a predict run keeps the instances of an image; see `edgebench.data.instances`."""
+    return folder / INSTANCES / f"{image_id}.json"
 
 
 def edge_file(folder: Path, image_id: str) -> Path:

@@ -1,4 +1,4 @@
-"""Stage `predict`: one map per image, an 8-bit PNG (bright = edge, or foreground), by whichever method."""
+"""Stage `predict`: a file per image, a map (bright = edge, or foreground) or instances, by whichever method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgebench.files import write_json
 from edgebench.progress import track
-from edgebench.stages.inputs import map_file, open_input
+from edgebench.stages.inputs import open_input
 from edgebench.stages.per_image import PerImage
 from edgebench.stages.predictors import Prepared, prepare
 from edgebench.stages.spec import RunSpec
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def predict(spec: RunSpec) -> dict[str, Any]:
-    """Write the map of every image of the split; images whose map is there already are passed over.
+    """Write what a method says of every image of the split; images whose file is there already are passed over.
 
     Batches hold images of which a method takes several at a time, and are always cut the same way, so that a run
     that was interrupted ends with the files of an undisturbed one.
@@ -27,21 +27,19 @@ def predict(spec: RunSpec) -> dict[str, Any]:
     Raises:
         EdgebenchError: an image, the weights or brought maps are missing or damaged.
     """
-    from edgebench.data.images import write_map_png
-
     dataset = open_input(spec)
     method = prepare(spec, dataset)
     timing = PerImage(spec.folder / "work" / "seconds.tsv")
     batches = list(_batches(dataset, method, spec.settings.get("batch", 1)))
-    todo = [batch for batch in batches if not all(map_file(spec.folder, each).exists() for each in batch)]
+    todo = [batch for batch in batches if not all(method.output.file(spec.folder, each).exists() for each in batch)]
     for ids in track(todo, spec.content["label"], total=len(batches), done=len(batches) - len(todo)):
         images = [dataset.image(each) for each in ids] if method.sees else []
         start = time.perf_counter()
-        maps = method.maps(images, ids)
+        answers = method.answers(images, ids)
         if method.sees:
             timing.add(ids, [(time.perf_counter() - start) / len(ids)] * len(ids))
-        for image_id, each in zip(ids, maps, strict=True):
-            write_map_png(map_file(spec.folder, image_id), each)
+        for image_id, each in zip(ids, answers, strict=True):
+            method.output.write(method.output.file(spec.folder, image_id), each)
     seconds = timing.read(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.
