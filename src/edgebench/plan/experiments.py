@@ -92,7 +92,11 @@ class TableMaker:
 
     def _section(self, plain: list[Row], group: Group) -> list[TableRow]:
         printed = printed_in(self._printed(), group, self.where)
-        return self._rows(group_rows(plain, group, self.where), printed, group)
+        return self._rows(group_rows(plain, group, self._scored, self.where), printed, group)
+
+    def _scored(self, row: Row) -> str:
+        """Role of the run that is scored of a row."""
+        return self.bench.recipe_chain(row.recipe or self.experiment.recipe)[-1][1].evaluates
 
     def _rows(self, rows: list[Row], printed: list[Published], group: Group | None = None) -> list[TableRow]:
         """The rows of a table without sections, or of one section; first those that are printed only."""
