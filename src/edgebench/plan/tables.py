@@ -32,8 +32,8 @@ FIGURES = {
         "beside each picture stands the detail that its frame shows: where the ground truth has most contour."
     ),
     "segment_grid": (
-        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Colours tell "
-        "neighbours apart and mean nothing else; of instances the twenty with the highest scores are shown."
+        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Colours "
+        "tell neighbours apart and mean nothing else; of instances the twenty with the highest scores are shown."
     ),
     "f_curves": (
         "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "

@@ -21,6 +21,7 @@ from edgebench.report.columns import column_title
 from edgebench.report.curves import e_curves, f_curves
 from edgebench.report.mask_pictures import mask_grid
 from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, settings_of
+from edgebench.report.segment_pictures import segment_grid
 from edgebench.report.spread import determinism
 from edgebench.report.style import (
     COLOURS,
@@ -43,6 +44,7 @@ PICTURES = {
     "guidance_strip": guidance_strip,
     "reveal_frames": reveal_frames,
     "mask_grid": mask_grid,
+    "segment_grid": segment_grid,
 }
 
 

@@ -128,8 +128,8 @@ def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row]
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
         raise DataError(
-            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
-            f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
+            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) was predicted in "
+            f"every row, for example in {rows[0].runs[0].predict}."
         )
     return rows, dataset, list(common)
 
@@ -152,7 +152,9 @@ def _references(dataset: Dataset, ids: Sequence[str]) -> list[tuple[str, list[ND
 
 
 def _map_ids(row: Row) -> set[str]:
-    return {path.stem for path in (row.runs[0].predict / "maps").glob("*.png")}
+    """Images of which the row's predict run kept something, be it a map, instances or panoptic segments."""
+    folder = row.runs[0].predict
+    return {path.stem for kind in ("maps/*.png", "instances/*.json", "panoptic/*.png") for path in folder.glob(kind)}
 
 
 def _read_map(row: Row, image: str) -> Floats:
