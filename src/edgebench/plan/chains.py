@@ -32,6 +32,8 @@ LARGE_SET = 200
 """With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
 # The method of a run that a training run takes something from, by the setting that names the run.
 MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
+# What methods of scoring read of a predict run; all others read maps.
+SCORES = {"instances": "instances", "panoptic": "panoptic"}
 
 
 class Chain:
@@ -164,8 +166,9 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         ConfigError: the data set or the predict run lacks what the protocol needs.
     """
     assert predict.dataset is not None
+    _check_written(predict, protocol)
     definition = protocol.content()
-    if protocol.method == "edges" and protocol.max_distance is None:
+    if protocol.method in ("edges", "instance_edges") and protocol.max_distance is None:
         tolerance = predict.dataset.get("edge_tolerance")
         if tolerance is None:
             raise ConfigError(
@@ -184,7 +187,7 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         split=predict.settings["split"],
         limit=predict.settings["limit"],
         predictions=predict.role,
-        resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
+        resources=_for_scoring(protocol, predict.settings, predict.dataset),
     )
     return Run(
         stage="evaluate",
@@ -204,6 +207,31 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         protocol=definition,
         resources=settings.resources.model_dump(),
     )
+
+
+def _check_written(predict: Run, protocol: Protocol) -> None:
+    """Check that a predict run writes what a protocol scores."""
+    written = getattr(settings_class("predict", predict.settings["method"], predict.role), "WRITES", "maps")
+    scored = SCORES.get(protocol.method, "maps")
+    if written != scored:
+        raise ConfigError(
+            f"config/protocols/{protocol.name}.yaml: method '{protocol.method}' scores {scored}, but run "
+            f"'{predict.role}' of method '{predict.settings['method']}' writes {written}. Score a run that writes "
+            f"{scored} ('evaluates' of the recipe names it), or drop the protocol."
+        )
+
+
+def _for_scoring(protocol: Protocol, settings: Map, dataset: Map) -> Resources:
+    """What an evaluation asks of a machine."""
+    if protocol.method == "masks":
+        return _on_masks(settings, dataset)
+    if protocol.method not in ("instances", "panoptic", "instance_edges"):
+        return Resources()
+    images = _count(settings, dataset)
+    # Instances are scored by one process in little time; matching edges takes a second of one core per image.
+    cpus = 4 if images > LARGE_SET and protocol.method != "instances" else 1
+    seconds = {"instances": 0.05, "panoptic": 0.05, "instance_edges": 1}[protocol.method]
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images * seconds / 60 / cpus, disk_mb=5 + images / 100)
 
 
 def _skeletons_run(predict: Run) -> Run:
@@ -229,11 +257,16 @@ def _skeletons_run(predict: Run) -> Run:
 
 def _on_masks(settings: Map, dataset: Map) -> Resources:
     """What work on the masks of a split asks of a machine."""
-    images = dataset["images"].get(settings["split"], 0)
-    images = min(images, settings["limit"] or images)
+    images = _count(settings, dataset)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
+
+
+def _count(settings: Map, dataset: Map) -> int:
+    """Images of the split that a run works on."""
+    images: int = dataset["images"].get(settings["split"], 0)
+    return min(images, settings["limit"] or images)
 
 
 def _folder_digest(folder: str, where: str) -> str:

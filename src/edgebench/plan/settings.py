@@ -158,7 +158,14 @@ class Released(Settings):
 
 
 class Predict(OnImages):
-    """Fields of every predict run."""
+    """Fields of every predict run.
+
+    Attributes:
+        WRITES: What the method keeps of each image, which decides by what protocols it can be scored: a map of edges
+            or of foreground, instances, a panoptic segmentation, or semantic classes.
+    """
+
+    WRITES: ClassVar[Literal["maps", "instances", "panoptic", "semantic"]] = "maps"
 
     stage: Literal["predict"]
     split: str = "test"
