@@ -30,8 +30,6 @@ Map = dict[str, Any]
 SKELETONS = "skeletons"
 LARGE_SET = 200
 """With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
-# The method of a run that a training run takes something from, by the setting that names the run.
-MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
 # What methods of scoring read of a predict run; all others read maps.
 SCORES = {"instances": "instances", "panoptic": "panoptic"}
 
@@ -106,9 +104,8 @@ class Chain:
                 inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
-        for name, maker in MADE_FOR_TRAINING.items():
-            if name in inputs:
-                self._check_made_for(role, content, name, inputs[name], maker)
+        for name in sorted(roles & inputs.keys()):
+            self._check_made_for(role, settings, content, name, inputs[name])
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
@@ -143,19 +140,23 @@ class Chain:
                 f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
             )
 
-    def _check_made_for(self, role: str, content: Map, name: str, made: Run, maker: str) -> None:
-        """Check that a run makes what training asks for under `name`, and of the images that it trains on."""
+    def _check_made_for(self, role: str, settings: Settings, content: Map, name: str, made: Run) -> None:
+        """Check that a run makes what another one asks for under `name`, and of the images that this is about."""
         what = name.replace("_", " ")
-        if made.settings["method"] != maker:
+        makers = settings.MADE_BY.get(name)
+        if makers and made.settings["method"] not in makers:
+            known = " or ".join(f"'{each}'" for each in makers)
             raise ConfigError(
                 f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
-                f"'{made.settings['method']}'; only a run of method '{maker}' makes {what}."
+                f"'{made.settings['method']}'; only a run of method {known} makes {what}."
             )
-        same = [content[key] == made.settings[key] for key in ("dataset", "split")]
-        if not all(same):
+        same = [content.get(key) == made.settings.get(key) for key in ("dataset", "split")]
+        if name in settings.OF_SAME_IMAGES and not all(same):
+            does = "trains on" if isinstance(settings, Train) else "works on"
             raise ConfigError(
-                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its {what} come "
-                f"from {made.settings['dataset']}/{made.settings['split']}. Give both the same data set and split."
+                f"{self.where}: run '{role}' {does} {content['dataset']}/{content['split']}, but its {what} come "
+                f"from {made.settings.get('dataset')}/{made.settings.get('split')}. Give both the same data set and "
+                f"split."
             )
 
 
