@@ -45,6 +45,14 @@ FIGURES = {
         "and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. Where the protocol "
         "cuts masks at one half first, all thresholds but the lowest give one value."
     ),
+    "divergence_curves": (
+        "Divergence of the self-attention of neighbouring levels of noise, from clean to noisy: the mean over images, "
+        "bands from the first to the third quartile. Right, how often each level was kept."
+    ),
+    "abdiv_pixels": (
+        "ABDiv of tokens whose cell an edge of the ground truth crosses, and of all others, over the first images of "
+        "the split."
+    ),
     "determinism": (
         "The same weights start from several draws of the noise. Boxes show, over images, the median and the quartiles "
         "of the standard deviation over the draws, whiskers its 5th and 95th percentile: left that of the scores, "
