@@ -59,6 +59,7 @@ def divergence_curves(collected: Collected) -> Figure:
     left.set_xticks(np.arange(len(taus) - 1), [f"{a}-{b}" for a, b in pairwise(taus)], rotation=60)
     right.set(xlabel="Level of noise kept", ylabel="Share of images")
     right.set_xticks(np.arange(len(taus)), [str(each) for each in taus], rotation=60)
+    right.set_xlim(-0.6, len(taus) - 0.4)
     for panel in (left, right):
         panel.tick_params(axis="x", labelsize=7)
         panel.grid(color="0.92", linewidth=0.7)
