@@ -30,8 +30,8 @@ Map = dict[str, Any]
 SKELETONS = "skeletons"
 LARGE_SET = 200
 """With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
-# The method of a run that a training run takes something from, by the setting that names the run.
-MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
+# What methods of scoring read of a predict run; all others read maps.
+SCORES = {"instances": "instances", "panoptic": "panoptic"}
 
 
 class Chain:
@@ -104,9 +104,8 @@ class Chain:
                 inputs[name] = self.bench.checkpoint_run(other)
         if settings.method == "brought":
             content["files"] = _folder_digest(content["folder"], self.where)
-        for name, maker in MADE_FOR_TRAINING.items():
-            if name in inputs:
-                self._check_made_for(role, content, name, inputs[name], maker)
+        for name in sorted(roles & inputs.keys()):
+            self._check_made_for(role, settings, content, name, inputs[name])
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
@@ -141,19 +140,23 @@ class Chain:
                 f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
             )
 
-    def _check_made_for(self, role: str, content: Map, name: str, made: Run, maker: str) -> None:
-        """Check that a run makes what training asks for under `name`, and of the images that it trains on."""
+    def _check_made_for(self, role: str, settings: Settings, content: Map, name: str, made: Run) -> None:
+        """Check that a run makes what another one asks for under `name`, and of the images that this is about."""
         what = name.replace("_", " ")
-        if made.settings["method"] != maker:
+        makers = settings.MADE_BY.get(name)
+        if makers and made.settings["method"] not in makers:
+            known = " or ".join(f"'{each}'" for each in makers)
             raise ConfigError(
                 f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
-                f"'{made.settings['method']}'; only a run of method '{maker}' makes {what}."
+                f"'{made.settings['method']}'; only a run of method {known} makes {what}."
             )
-        same = [content[key] == made.settings[key] for key in ("dataset", "split")]
-        if not all(same):
+        same = [content.get(key) == made.settings.get(key) for key in ("dataset", "split")]
+        if name in settings.OF_SAME_IMAGES and not all(same):
+            does = "trains on" if isinstance(settings, Train) else "works on"
             raise ConfigError(
-                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its {what} come "
-                f"from {made.settings['dataset']}/{made.settings['split']}. Give both the same data set and split."
+                f"{self.where}: run '{role}' {does} {content['dataset']}/{content['split']}, but its {what} come "
+                f"from {made.settings.get('dataset')}/{made.settings.get('split')}. Give both the same data set and "
+                f"split."
             )
 
 
@@ -164,8 +167,9 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         ConfigError: the data set or the predict run lacks what the protocol needs.
     """
     assert predict.dataset is not None
+    _check_written(predict, protocol)
     definition = protocol.content()
-    if protocol.method == "edges" and protocol.max_distance is None:
+    if protocol.method in ("edges", "instance_edges") and protocol.max_distance is None:
         tolerance = predict.dataset.get("edge_tolerance")
         if tolerance is None:
             raise ConfigError(
@@ -184,7 +188,7 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         split=predict.settings["split"],
         limit=predict.settings["limit"],
         predictions=predict.role,
-        resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
+        resources=_for_scoring(protocol, predict.settings, predict.dataset),
     )
     return Run(
         stage="evaluate",
@@ -204,6 +208,31 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         protocol=definition,
         resources=settings.resources.model_dump(),
     )
+
+
+def _check_written(predict: Run, protocol: Protocol) -> None:
+    """Check that a predict run writes what a protocol scores."""
+    written = getattr(settings_class("predict", predict.settings["method"], predict.role), "WRITES", "maps")
+    scored = SCORES.get(protocol.method, "maps")
+    if written != scored:
+        raise ConfigError(
+            f"config/protocols/{protocol.name}.yaml: method '{protocol.method}' scores {scored}, but run "
+            f"'{predict.role}' of method '{predict.settings['method']}' writes {written}. Score a run that writes "
+            f"{scored} ('evaluates' of the recipe names it), or drop the protocol."
+        )
+
+
+def _for_scoring(protocol: Protocol, settings: Map, dataset: Map) -> Resources:
+    """What an evaluation asks of a machine."""
+    if protocol.method == "masks":
+        return _on_masks(settings, dataset)
+    if protocol.method not in ("instances", "panoptic", "instance_edges"):
+        return Resources()
+    images = _count(settings, dataset)
+    # Instances are scored by one process in little time; matching edges takes a second of one core per image.
+    cpus = 4 if images > LARGE_SET and protocol.method != "instances" else 1
+    seconds = {"instances": 0.05, "panoptic": 0.05, "instance_edges": 1}[protocol.method]
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images * seconds / 60 / cpus, disk_mb=5 + images / 100)
 
 
 def _skeletons_run(predict: Run) -> Run:
@@ -229,11 +258,16 @@ def _skeletons_run(predict: Run) -> Run:
 
 def _on_masks(settings: Map, dataset: Map) -> Resources:
     """What work on the masks of a split asks of a machine."""
-    images = dataset["images"].get(settings["split"], 0)
-    images = min(images, settings["limit"] or images)
+    images = _count(settings, dataset)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
+
+
+def _count(settings: Map, dataset: Map) -> int:
+    """Images of the split that a run works on."""
+    images: int = dataset["images"].get(settings["split"], 0)
+    return min(images, settings["limit"] or images)
 
 
 def _folder_digest(folder: str, where: str) -> str:

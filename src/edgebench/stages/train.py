@@ -156,6 +156,18 @@ def _drawn_edge(folder: Path, image_id: str) -> np.ndarray:
     return np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
 
 
+def _trace_backbone(spec: RunSpec) -> Objective:
+    from edgebench.methods.trace.pretraining import PretrainingObjective, fitted_codec
+    from edgebench.methods.trace.small import SmallTransformer, preset
+
+    settings = spec.settings
+    dataset: Any = open_input(spec)
+    config = preset(settings["preset"], settings["size"])
+    network = SmallTransformer(config)
+    objective: Any = PretrainingObjective(network, fitted_codec(dataset, config), dataset, settings["flip"])
+    return objective
+
+
 def _memo_released(spec: RunSpec) -> dict[str, Any]:
     from edgebench.methods.memo.released import convert_released
 
@@ -188,7 +200,11 @@ def _diffdis_released(spec: RunSpec) -> dict[str, Any]:
     return {"preset": released.preset, "parameters": released.parameters, **notes}
 
 
-_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo, "diffdis": _diffdis}
+_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
+    "memo": _memo,
+    "diffdis": _diffdis,
+    "trace_backbone": _trace_backbone,
+}
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,
     "diffdis_released": _diffdis_released,
