@@ -128,14 +128,14 @@ def _llava() -> nn.Module:
     vision = CLIPVisionConfig(**sizes, num_attention_heads=3, image_size=24, patch_size=4, projection_dim=8)
     text = LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, vocab_size=10, head_dim=6)
     return LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=vision, text_config=text, image_token_id=IMAGE_TOKEN, image_seq_length=36)
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN, image_seq_length=36)
     )
 
 
 def _qwen() -> nn.Module:
-    vision = {"depth": 3, "hidden_size": 24, "num_heads": 3, "intermediate_size": 32, "patch_size": 4}
+    vision: dict[str, Any] = {"depth": 3, "hidden_size": 24, "num_heads": 3, "intermediate_size": 32, "patch_size": 4}
     vision |= {"window_size": 16, "fullatt_block_indexes": [1], "out_hidden_size": 16}
-    text = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    text: dict[str, Any] = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
     text |= {"num_attention_heads": 2, "num_key_value_heads": 1}
     text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
     return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(vision_config=vision, text_config=text))

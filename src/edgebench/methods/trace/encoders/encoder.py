@@ -73,7 +73,7 @@ class Encoder:
                 f"such as {below} or {below + multiple}."
             )
         self.network = network.eval()
-        self.blocks = tuple(blocks)
+        self.blocks: Sequence[Block] = tuple(blocks)
         self.patch = patch
         self.multiple = multiple
         self.size = size
