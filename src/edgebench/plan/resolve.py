@@ -65,9 +65,7 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
             methods = {role: settings.get("method") for role, settings in merged.items()}
             used_by_recipe = _used(merged, layers)
     merged = _on_images_of_users(merged, layers)
-    # What a row has no use for may lack the images that it would have taken over.
-    idle = used_by_recipe - _used(merged, layers)
-    merged = {role: content for role, content in merged.items() if role not in idle or "dataset" in content}
+    merged = _without_idle(merged, used_by_recipe, layers)
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in scales:
         _check_scale(Layer(layer.where, {r: each for r, each in layer.content.items() if r in resolved}), resolved)
@@ -108,6 +106,16 @@ def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
         found |= {role: each | found[role] for role, each in images.items()}
         waiting -= images.keys()
     return found
+
+
+def _without_idle(merged: Map, used_by_recipe: set[str], layers: list[Layer]) -> Map:
+    """`merged` without runs that a row has no use for and that lack the images which they would have taken over."""
+    while True:
+        idle = used_by_recipe - _used(merged, layers)
+        kept = {role: content for role, content in merged.items() if role not in idle or "dataset" in content}
+        if len(kept) == len(merged):
+            return kept
+        merged = kept
 
 
 def _models(merged: Map, layers: list[Layer]) -> dict[str, type[Settings]]:
