@@ -1,0 +1,42 @@
+"""Opening whatever network TRACE can read, by what a folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from edgebench.errors import DataError
+from edgebench.methods.trace.backbone import Backbone
+from edgebench.methods.trace.diffusion_loading import is_diffusion, load_backbone
+from edgebench.methods.trace.small import load_small
+
+_SMALL = "weights.safetensors"
+
+
+def open_backbone(folder: str | Path, size: int | None = None, precision: Literal["fp32", "bf16"] = "fp32") -> Backbone:
+    """The network in `folder`, in evaluation mode on the CPU; `network.to(device)` moves it.
+
+    Args:
+        folder: Of a diffusion model in diffusers' layout, or of a training of our small backbone.
+        size: Side of the square that pictures are resized to, pixels; None takes what the network was trained at, and
+            the small backbone has no other.
+        precision: Of the network; the small backbone is float32.
+
+    Raises:
+        ConfigError: an option does not fit the network.
+        DataError: the folder holds no network that TRACE reads, or not all of it.
+    """
+    folder = Path(folder)
+    if (folder / _SMALL).is_file():
+        return load_small(folder / _SMALL)
+    if is_diffusion(folder):
+        return load_backbone(folder, size, precision)
+    raise DataError(
+        f"{folder}: holds no network that TRACE reads: no diffusion model (unet or transformer), no encoder and no "
+        f"{_SMALL}. Fetch the checkpoint again, or name another."
+    )
+
+
+def backbone_note(backbone: Any) -> dict[str, Any]:
+    """What a run's record should say of a network."""
+    return {"backbone": note} if (note := getattr(backbone, "note", None)) else {}
