@@ -62,7 +62,7 @@ def dino_encoder(network: DinoNetwork, reads: Reads = "attention", size: int | N
     def tokens(pixels: Tensor) -> Tensor:
         return patches(network(pixel_values=pixels).last_hidden_state)
 
-    return Encoder(network, blocks, tokens, patch, patch, GRID * patch if size is None else size, IMAGENET)
+    return Encoder(network, blocks, tokens, patch, patch, GRID * patch if size is None else size, IMAGENET, reads)
 
 
 def plain_queries_keys(skipped: int, heads: str = "num_attention_heads", scale: str = "scaling") -> QueriesKeys:
