@@ -27,7 +27,8 @@ from edgebench.methods.trace.diffusion_loading import load_backbone
 from edgebench.methods.trace.diffusion_random import NETWORKS, random_backbone
 from edgebench.methods.trace.empty_text import KEPT, empty_text
 from edgebench.methods.trace.opening import backbone_note, open_backbone
-from tests.unit.methods.diffusion_folders import encoders, save_folder, tokenizers
+from tests.unit.methods.diffusion_folders import encoders, save_folder, t5, tokenizers
+from tests.unit.methods.trace_encoders import random_network, save
 
 torch.set_num_threads(1)
 FAMILIES = get_args(FamilyName)
@@ -205,8 +206,6 @@ def test_what_does_not_belong_together_is_refused(folders: Path, tmp_path: Path)
     shutil.rmtree(folder / "text_encoder")
     with pytest.raises(DataError, match="text_encoder: no such folder"):
         load_backbone(folder)
-    from tests.unit.methods.diffusion_folders import t5
-
     t5(8).save_pretrained(folder / "text_encoder")
     with pytest.raises(DataError, match=r"\(hidden\) has width 8, the denoiser takes 12"):
         load_backbone(folder)
@@ -216,6 +215,16 @@ def test_no_model_at_all(tmp_path: Path) -> None:
     for load in (load_backbone, open_backbone):
         with pytest.raises(DataError, match="holds n"):
             load(tmp_path)
+
+
+def test_whatever_a_folder_holds_is_opened(folders: Path, tmp_path: Path) -> None:
+    encoder = open_backbone(save(random_network("dinov2"), "dinov2", tmp_path / "dino"), reads="features")
+    assert encoder.schedule is None
+    assert backbone_note(encoder)["backbone"]["reads"] == "features"
+    assert isinstance(open_backbone(folders / "sd15"), DiffusionBackbone)
+    for wrong in ({"reads": "features"}, {"layers": "language"}):
+        with pytest.raises(ConfigError, match="is no encoder, which alone takes these"):
+            open_backbone(folders / "sd15", **wrong)  # type: ignore[arg-type]
 
 
 def test_sizes_that_do_not_fit(folders: Path) -> None:

@@ -15,7 +15,7 @@ from edgebench.methods.trace.backbone import Ddpm, Flow, Schedule
 from edgebench.methods.trace.diffusion import FAMILIES, DiffusionBackbone, Family
 from edgebench.methods.trace.empty_text import check_text, empty_text
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _LATENT_SIDE = 128  # of FLUX.1, whose configuration states none
 _KNOWN = "SD1.5, SDXL, PixArt-alpha, SD3.5 and FLUX.1"
 
@@ -38,7 +38,7 @@ def load_backbone(
     """
     folder = Path(folder)
     family = folder_family(folder)
-    network = load_part(folder / family.part, family.network.from_pretrained, _DTYPES[precision])
+    network = load_part(folder / family.part, family.network.from_pretrained, DTYPES[precision])
     codec = VaeCodec(load_part(folder / "vae", AutoencoderKL.from_pretrained), colour=True)
     text, how = empty_text(folder, family.name, network.config)
     check_text(text, text_widths(family, network.config), folder)

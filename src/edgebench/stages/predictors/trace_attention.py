@@ -28,13 +28,14 @@ def trace_attention(spec: RunSpec, dataset: Dataset) -> Prepared:
     torch.set_num_threads(spec.threads)
     settings, device = spec.settings, choose_device(spec.settings["device"])
     if "backbone" in spec.content["inputs"]:
-        backbone = open_backbone(spec.input("backbone"), settings["size"], settings["precision"])
+        chosen = (settings[name] for name in ("size", "precision", "reads", "layers"))
+        backbone = open_backbone(spec.input("backbone"), *chosen)
     else:
         backbone = open_backbone(spec.input("pretrained"))
     backbone.network.to(device)
-    chosen: dict[str, Any] = {each.name: settings[each.name] for each in fields(ExtractSettings)}
-    lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
-    how = ExtractSettings(**chosen | lists)
+    given: dict[str, Any] = {each.name: settings[each.name] for each in fields(ExtractSettings)}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    how = ExtractSettings(**given | lists)
     choose_blocks(backbone, how.blocks)
 
     def maps(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
