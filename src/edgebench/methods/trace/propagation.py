@@ -179,8 +179,10 @@ def _ways(radius: int, row: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 def chebyshev(steps: int, tolerance: float) -> NDArray[np.float64]:
     """Coefficients c of `x^steps = sum c_k T_k(x)`, float64, cut where the rest adds up to less than `tolerance`."""
     exact = np.zeros(steps + 1)
+    share = comb(steps, steps // 2) / 2**steps  # of a binomial distribution, from its middle outwards
     for degree in range(steps % 2, steps + 1, 2):
-        exact[degree] = comb(steps, (steps - degree) // 2) / 2**steps * (2 if degree else 1)
+        exact[degree] = share * (2 if degree else 1)
+        share *= (steps - degree) / (steps + degree + 2)
     rest = np.cumsum(exact[::-1])[::-1]
     return exact[: max(int((rest >= tolerance).sum()), 1)]
 
