@@ -42,13 +42,14 @@ class Encoder:
     normalised as the network was trained.
 
     Args:
-        network: The network, put into evaluation mode.
+        network: The network, put into evaluation mode and frozen.
         blocks: What is read, in the order in which it runs.
         tokens: Pixels (B, 3, H, W) -> features of the patches (B, H/patch * W/patch, D), row by row.
         patch: Side of the patches that the grid consists of, pixels.
         multiple: What the sides of a picture must be multiples of; the patch, or more.
         size: Side of the square that pictures are resized to.
         statistics: Of the pixels.
+        reads: What is read, for a run's record.
 
     Raises:
         ConfigError: `size` is no multiple.
@@ -65,6 +66,7 @@ class Encoder:
         multiple: int,
         size: int,
         statistics: Statistics,
+        reads: str,
     ) -> None:
         if size < multiple or size % multiple:
             below = max(size // multiple, 1) * multiple
@@ -72,16 +74,17 @@ class Encoder:
                 f"size {size}: the network cuts pictures into squares of {multiple} pixels. Give a multiple of them, "
                 f"such as {below} or {below + multiple}."
             )
-        self.network = network.eval()
+        self.network = network.eval().requires_grad_(False)
         self.blocks: Sequence[Block] = tuple(blocks)
         self.patch = patch
         self.multiple = multiple
         self.size = size
         self.statistics = statistics
+        self.note = {"network": type(network).__name__, "reads": reads, "size": size, "grid": size // patch}
         self._tokens = tokens
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) in [-1, 1] -> pixels as the network wants them, same shape.
+        """RGB (B, 3, H, W) in [-1, 1] -> pixels as the network wants them, float32, same shape.
 
         Raises:
             DataError: the sides are no multiples of the patch.
@@ -91,8 +94,8 @@ class Encoder:
                 f"picture of {pictures.shape[-2]}x{pictures.shape[-1]} pixels: the network needs multiples of "
                 f"{self.multiple}. Resize it first."
             )
-        mean, deviation = self._statistics(pictures)
-        return ((pictures + 1) / 2 - mean) / deviation
+        mean, deviation = self._statistics(pictures.float())
+        return ((pictures.float() + 1) / 2 - mean) / deviation
 
     def decode(self, latents: Tensor) -> Tensor:
         """What `encode` was given; no autoencoder is in between."""
@@ -100,10 +103,10 @@ class Encoder:
         return (latents * deviation + mean) * 2 - 1
 
     def answer(self, latents: Tensor, tau: int = 0) -> Tensor:
-        """Features of the patches (B, D, h, w), whatever the level `tau`; hooks fire meanwhile."""
+        """Features of the patches, float32 (B, D, h, w), whatever the level `tau`; hooks fire meanwhile."""
         height, width = (side // self.patch for side in latents.shape[-2:])
         tokens = self._tokens(latents.to(next(self.network.parameters()).dtype))
-        return tokens.transpose(1, 2).unflatten(2, (height, width))
+        return tokens.float().transpose(1, 2).unflatten(2, (height, width))
 
     def _statistics(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.statistics)

@@ -69,6 +69,7 @@ def eva_encoder(network: Any, reads: Reads = "attention", size: int | None = Non
         patch,
         side_of(config["input_size"][1:]) if size is None else size,
         statistics,
+        reads,
     )
 
 

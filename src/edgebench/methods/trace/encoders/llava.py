@@ -73,7 +73,7 @@ def tower_encoder(
         return _without_class(answer.hidden_states[used])
 
     trained = side_of(config.image_size)
-    return Encoder(tower, blocks, tokens, patch, patch, trained if size is None else size, CLIP)
+    return Encoder(tower, blocks, tokens, patch, patch, trained if size is None else size, CLIP, reads)
 
 
 def language_encoder(
@@ -120,7 +120,7 @@ def language_encoder(
         words = row.to(pixels.device).expand(len(pixels), -1)
         return network(input_ids=words, pixel_values=pixels, use_cache=False).last_hidden_state[:, image]
 
-    return Encoder(network, blocks, tokens, patch, trained, trained, CLIP)
+    return Encoder(network, blocks, tokens, patch, trained, trained, CLIP, f"{reads} of the language model")
 
 
 def language_queries_keys(positions: slice) -> QueriesKeys:

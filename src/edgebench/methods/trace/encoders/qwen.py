@@ -115,4 +115,6 @@ def qwen_encoder(
         return order.rows(tower(patches, grid_thw=grids).last_hidden_state)
 
     multiple = order.patch * order.merge
-    return Encoder(tower, blocks, tokens, order.patch, multiple, GRID * order.patch if size is None else size, CLIP)
+    return Encoder(
+        tower, blocks, tokens, order.patch, multiple, GRID * order.patch if size is None else size, CLIP, reads
+    )
