@@ -120,7 +120,7 @@ def test_wrong_json(tmp_path: Path, content: Any, message: str) -> None:
 
 def test_numbers_need_names_where_ids_are_none(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.json", [result(1)])
-    with pytest.raises(DataError, match="Ids such as 'a' are no numbers.*put it into mine_images.json"):
+    with pytest.raises(DataError, match=r"Ids such as 'a' are no numbers.*put it into mine_images.json"):
         open_brought(NAMED, path)
     write(tmp_path / "mine_images.json", {"images": listed((1, "b.png"))})
     np.testing.assert_array_equal(masks(open_brought(NAMED, path), "b"), [LEFT])
@@ -218,7 +218,7 @@ def test_a_png_per_instance(tmp_path: Path, below: str) -> None:
 
 def test_wrong_png(tmp_path: Path) -> None:
     png(tmp_path / "a.png", LEFT)
-    with pytest.raises(DataError, match="1 of 2 images have neither .*for example b.png"):
+    with pytest.raises(DataError, match=r"1 of 2 images have neither .*for example b.png"):
         open_brought(NAMED, folder=tmp_path)
     png(tmp_path / "b.png", np.zeros((*SIZE, 3), np.uint8))
     with pytest.raises(DataError, match="pixels of the kind RGB"):

@@ -59,7 +59,9 @@ def test_refinement_needs_masks_and_edges_of_the_same_images(plan: Callable[...,
         "masks": "true_masks",
         "edges": "canny",
     }
-    with pytest.raises(ConfigError, match=r"the masks of run 'refine' come from 'edges' of method 'canny', which writes"):
+    with pytest.raises(
+        ConfigError, match=r"the masks of run 'refine' come from 'edges' of method 'canny', which writes"
+    ):
         plan(refine={"masks": "edges"})
     with pytest.raises(ConfigError, match=r"which writes instances. Name a run that writes maps, of one of .*canny"):
         plan(refine={"edges": "masks"})
@@ -114,7 +116,7 @@ def test_settings_that_do_not_go_together() -> None:
     common = {"stage": "predict", "dataset": "d"}
     with pytest.raises(ValidationError, match="needs a file, a folder, or both"):
         BroughtInstances.model_validate({**common, "method": "brought_instances"})
-    with pytest.raises(ValidationError, match="smallest 0.6 is above largest 0.5"):
+    with pytest.raises(ValidationError, match=r"smallest 0\.6 is above largest 0.5"):
         FelzenszwalbMasks.model_validate({**common, "method": "felzenszwalb_masks", "smallest": 0.6})
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         TraceRefine.model_validate({**common, "method": "trace_refine", "masks": "m", "edges": "e", "radius": 1})

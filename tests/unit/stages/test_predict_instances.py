@@ -50,7 +50,9 @@ def inputs(tmp_path: Path) -> Path:
             entry = {"image_id": int(image_id), "category_id": category, "iscrowd": crowd, "area": int(mask.sum())}
             annotations.append({"id": len(annotations) + 1, "segmentation": encode(mask), **entry})
         write_map_png(tmp_path / "edges" / "maps" / f"{image_id}.png", edges)
-        write_instances(tmp_path / "masks" / "instances" / f"{image_id}.json", from_masks([masks.any(0)], SIZE, [0.5]))
+        write_instances(
+            tmp_path / "masks" / "instances" / f"{image_id}.json", from_masks(masks.any(0)[None], SIZE, [0.5])
+        )
     content = {
         "images": [{"id": int(i), "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in IDS],
         "annotations": annotations,
@@ -205,5 +207,5 @@ def test_edges_of_another_size_and_unfinished_runs(inputs: Path) -> None:
     with pytest.raises(DataError, match=r"10 x 10 pixels .* but the masks of 000000000003 in .*64 x 96"):
         predict(spec(inputs, "out", "trace_refine"))
     (inputs / "masks" / "run.json").unlink()
-    with pytest.raises(EdgebenchError, match="needed first .masks."):
+    with pytest.raises(EdgebenchError, match=r"needed first .masks."):
         predict(spec(inputs, "out", "trace_refine"))

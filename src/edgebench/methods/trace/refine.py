@@ -15,7 +15,6 @@ from edgebench.methods.trace.components import Mask, bounding_box, cut_by_edges
 from edgebench.methods.trace.merging import merge_masks
 from edgebench.methods.trace.propagation import Cells, propagate
 
-
 _TOLERANCE = 1e-7
 """Of the walk, whose result is only compared with a threshold, in float32."""
 
