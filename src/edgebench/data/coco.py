@@ -161,6 +161,39 @@ def check_annotation(
     return entry
 
 
+def check_found(entry: Any, sizes: Mapping[int, tuple[int, int]], where: str, scored: bool) -> dict[str, Any]:
+    """`image_id segmentation score category_id iscrowd` of an instance that somebody found.
+
+    A score that is left out is 1, a category 1 and `iscrowd` 0.
+
+    Args:
+        entry: Of a list of results, or of `annotations`.
+        sizes: (height, width) of every image, by image id.
+        where: What messages begin with.
+        scored: Whether it must have a score.
+
+    Raises:
+        DataError: something is missing or impossible.
+    """
+    checked = _instance(entry, sizes, where)
+    where = f"{where}, image {checked['image_id']}"
+    if scored and "score" not in entry:
+        raise DataError(f"{where}: has no score. Give each mask one; 1 for all of them if there is no order.")
+    checked["score"] = _number(entry, "score", where) if "score" in entry else 1.0
+    checked["category_id"] = _integer(entry, "category_id", where) if "category_id" in entry else 1
+    checked["iscrowd"] = bool(entry.get("iscrowd", 0))
+    return checked
+
+
+def read_json_file(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it is missing or no JSON.
+    """
+    return _read(path)
+
+
 _MOST_PIXELS = 2**31  # more than any picture has, and what 32 bits hold
 _PARTS = ("images", "annotations", "categories")
 
