@@ -58,7 +58,7 @@ class Matches:
     truth_category: NDArray[np.int32]
     counted: NDArray[np.bool_]
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, Any]:
         """All of it but the number of images, by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "n_images"}
 
@@ -153,13 +153,18 @@ def resampled_scores(matches: Matches, weights: NDArray[np.floating | np.integer
     side = matches.category[order[place]].astype(np.int64) * len(RANGES) + area
     members = place[by_side := np.argsort(side, kind="stable")]
     starts = np.searchsorted(side[by_side], sides)
-    events = _events(matches, order, members, starts)
+    first, image, upto, hit, within, rank = _events(matches, order, members, starts)
     counts = np.ascontiguousarray(weights).astype(np.int32)
     scores = _walk(
         counts,
         matches.image[order[members]],
         starts,
-        *events,
+        first,
+        image,
+        upto,
+        hit,
+        within,
+        rank,
         _true(matches, counts.astype(np.int64), n_kinds),
         RECALLS,
     )
