@@ -86,28 +86,38 @@ class Block:
             (B, heads, tokens, d), normalised and rotated as the module does it and scaled so that
             softmax(queries keys^T) over the keys is the map of a head.
         projections: Names, below `name`, of the linear layers of queries, keys, values and output.
+        causal: Whether a token attends to itself and to earlier ones only, as in a language model.
     """
 
     name: str
     module: nn.Module
     queries_keys: QueriesKeys
     projections: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    causal: bool = False
 
 
 class Backbone(Protocol):
-    """A network whose self-attention is read.
+    """A network whose self-attention is read."""
 
-    Attributes:
-        network: The denoiser or encoder; adapters go into it.
-        blocks: Its self-attention, in the order in which it runs.
-        schedule: How noise is mixed in; None for a network without time, such as DINOv2.
-        size: Side of the square that pictures are resized to, pixels.
-    """
+    @property
+    def network(self) -> nn.Module:
+        """The denoiser or encoder; adapters go into it, and moving it to a device is all that moving takes."""
+        ...
 
-    network: nn.Module
-    blocks: Sequence[Block]
-    schedule: Schedule | None
-    size: int
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """Its self-attention, in the order in which it runs."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How noise is mixed in; None for a network without time, such as DINOv2."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side of the square that pictures are resized to, pixels."""
+        ...
 
     def encode(self, pictures: Tensor) -> Tensor:
         """RGB (B, 3, size, size) in [-1, 1] -> what the network sees: clean latents (B, C, h, w), or pixels."""
