@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgebench.data.instances import Instances, decode, read_instances
 from edgebench.errors import DataError
-from edgebench.stages.inputs import instances_file, map_file, open_input
+from edgebench.stages.inputs import instances_file, map_file, open_input, panoptic_file
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def panoptic(spec: RunSpec, protocol: Map) -> Scored:
     """
     from edgebench.metrics.panoptic import PANOPTIC_METRICS
     from edgebench.stages.evaluate_panoptic import PanopticItem, evaluate_items, write_counts
-    from edgebench.stages.inputs import panoptic_file  # type: ignore[attr-defined]
 
     dataset, folder = open_input(spec), spec.input("predictions")
     items = [
@@ -176,7 +175,7 @@ def has_adjacent(dataset: Dataset, image_id: str, truth: Instances, reach: int) 
 
 
 def _read_segments(path: Path) -> Segmented:
-    from edgebench.data.panoptic import read_segmentation  # type: ignore[attr-defined]
+    from edgebench.data.panoptic import read_segmentation
 
     ids, segments = read_segmentation(path)
     return ids, segments

@@ -107,7 +107,7 @@ def test_an_image_drawn_twice_counts_as_two(per_class: bool) -> None:
     ours = resampled_scores(match_instances(list(sizes), sizes, truths, found, per_class), weights)
     for at, weight in enumerate(weights):
         copies = [image for image, count in enumerate(weight) for _ in range(count)]
-        again = {name: [] for name in ("truths", "found")}
+        again: dict[str, Entries] = {name: [] for name in ("truths", "found")}
         for name, entries in (("truths", truths), ("found", found)):
             for number, image in enumerate(copies):
                 again[name] += [each | {"image_id": number} for each in entries if each["image_id"] == image]

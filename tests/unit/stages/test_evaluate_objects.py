@@ -14,6 +14,7 @@ from edgebench.cli.evaluate import app
 from edgebench.data.adapters import open_dataset
 from edgebench.data.images import write_map_png
 from edgebench.data.instances import Instance, Instances, decode, encode, write_instances
+from edgebench.data.panoptic import Segment, Segmentation, join_records, write_segmentation
 from edgebench.data.scenes import draw_dataset
 from edgebench.errors import DataError
 from edgebench.files import read_json, write_json
@@ -48,6 +49,9 @@ EDGES = {
 }
 
 
+PANOPTIC = {"name": "panoptic", "title": "Panoptic quality", "method": "panoptic", "columns": ""}
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten drawn scenes in COCO's layout."""
@@ -69,7 +73,7 @@ def moved(truth: Instances, seed: int) -> Instances:
 
 @pytest.fixture
 def predicted(scenes: Path, tmp_path: Path) -> Path:
-    """A predict run with instances and with maps of edges."""
+    """A predict run with instances, with maps of edges and with panoptic segmentations."""
     dataset = open_dataset("coco", scenes, "val")
     for index, image_id in enumerate(dataset.ids):
         write_instances(
@@ -79,6 +83,16 @@ def predicted(scenes: Path, tmp_path: Path) -> Path:
         path = tmp_path / "predict" / "maps" / f"{image_id}.png"
         path.parent.mkdir(exist_ok=True)
         write_map_png(path, 0.7 * edges + 0.2 * np.random.default_rng(index).random(edges.shape))
+        ids, segments = dataset.panoptic(image_id)
+        ids = np.roll(ids, index % 4, axis=0)
+        # The first segment goes by another class, the last one is not found.
+        first, *_, last = sorted(segments)
+        found = {key: Segment(each.category) for key, each in segments.items() if key != last}
+        found[first] = Segment(found[max(found)].category)
+        write_segmentation(
+            tmp_path / "predict" / "panoptic" / f"{image_id}.json",
+            Segmentation(np.where(ids == last, 0, ids).astype(np.uint32), found),
+        )
     write_json(tmp_path / "predict" / "run.json", {})
     return tmp_path / "predict"
 
@@ -249,3 +263,41 @@ def test_run_and_command_score_edges_alike(predicted: Path, scenes: Path, tmp_pa
         assert set(ours) == set(theirs)
         for name in ours:
             np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_run_and_command_score_segmentations_alike(predicted: Path, scenes: Path, tmp_path: Path, threads: int) -> None:
+    folder = evaluated(predicted, scenes, PANOPTIC, threads)
+    dataset, annotations = open_dataset("coco", scenes, "val"), scenes / "annotations"
+    records: dict[int | str, Path] = {
+        int(image_id): predicted / "panoptic" / f"{image_id}.json" for image_id in dataset.ids
+    }
+    join_records(tmp_path / "joined.json", records, dataset.categories)
+    arguments = ["--predictions", str(tmp_path / "joined.json"), "--prediction-dir", str(predicted / "panoptic")]
+    arguments += ["--ground-truth", str(annotations / "panoptic_val.json"), "--output", str(tmp_path / "command.json")]
+    arguments += ["--ground-truth-dir", str(annotations / "panoptic_val")]
+    CliRunner().invoke(app, ["panoptic", *arguments], catch_exceptions=False)
+    expected = json.loads((tmp_path / "command.json").read_text())
+    found = read_json(folder / "scores.json")
+    assert found["scores"] == {name: expected[name] for name in ("all", "things", "stuff", "per_class")}
+    assert found["columns"] == {
+        f"{quality}{'' if group == 'all' else f'_{group}'}": expected[group][quality]
+        for group in ("all", "things", "stuff")
+        for quality in ("pq", "sq", "rq")
+        if expected[group][quality] is not None
+    }
+    assert 0.05 < found["columns"]["pq"] < 0.95
+    with np.load(folder / "counts.npz") as counts:
+        assert counts["things"].tolist() == [each.thing for each in dataset.categories.values()]
+        totals = counts["tp"].sum(axis=0)
+        for place, key in enumerate(counts["categories"].tolist()):
+            assert totals[place] == expected["per_class"].get(str(key), {"tp": 0})["tp"]
+
+
+def test_a_segment_of_an_unknown_class_is_named(predicted: Path, scenes: Path) -> None:
+    path = sorted((predicted / "panoptic").glob("*.json"))[2]
+    content = read_json(path)
+    content["segments_info"][0]["category_id"] = 999
+    write_json(path, content)
+    with pytest.raises(DataError, match=rf"{path.name}: has segments of the classes 999"):
+        evaluated(predicted, scenes, PANOPTIC)
