@@ -164,6 +164,8 @@ class Protocol(Strict):
             none (`apart`).
         reach: Distance within which two objects are adjacent, pixels.
         void: Whether `instance_edges` takes the border of unlabelled regions for an edge.
+        truth: Whose borders are the edges of `instance_edges`: those of the segments of a panoptic map, or those of
+            instances, where a data set has no such map.
     """
 
     name: Name
@@ -181,6 +183,7 @@ class Protocol(Strict):
     images: Literal["all", "adjacent", "apart"] = "all"
     reach: PositiveInt = 2
     void: bool = False
+    truth: Literal["panoptic", "instances"] = "panoptic"
 
     @model_validator(mode="after")
     def _networks_where_needed(self) -> Protocol:
@@ -196,7 +199,10 @@ class Protocol(Strict):
 
     @model_validator(mode="after")
     def _own_fields_alone(self) -> Protocol:
-        owners = {"per_class": "instances", "images": "instances", "reach": "instances", "void": "instance_edges"}
+        owners = {
+            **dict.fromkeys(("per_class", "images", "reach"), "instances"),
+            **dict.fromkeys(("void", "truth"), "instance_edges"),
+        }
         for name, owner in owners.items():
             if name in self.model_fields_set and self.method != owner:
                 raise ValueError(f"'{name}' belongs to method '{owner}', not to '{self.method}'")
@@ -213,7 +219,7 @@ class Protocol(Strict):
             "outlines": named,
             "instances": named | {"per_class", "images"} | ({"reach"} if self.images != "all" else set()),
             "panoptic": named,
-            "instance_edges": named | edges | {"void"},
+            "instance_edges": named | edges | {"void", "truth"},
         }
         # The first protocols carry fields of one another, which their runs' ids keep.
         kept = own.get(self.method, named | edges | {"map", "networks"})

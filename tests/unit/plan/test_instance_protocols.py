@@ -26,6 +26,7 @@ NAMES = (
     "instances_problem_b",
     "panoptic",
     "instance_edges",
+    "instance_outlines",
 )
 
 
@@ -52,7 +53,7 @@ def test_only_fields_of_the_method_are_part_of_a_protocol(root: Path) -> None:
     assert set(bench.protocol("panoptic").content()) == named
     assert set(bench.protocol("instances").content()) == named | {"per_class", "images"}
     assert set(bench.protocol("instances_problem_a").content()) == named | {"per_class", "images", "reach"}
-    edges = {"nms", "thin", "max_distance", "thresholds", "void"}
+    edges = {"nms", "thin", "max_distance", "thresholds", "void", "truth"}
     assert set(bench.protocol("instance_edges").content()) == named | edges
     # The content that the ids of earlier runs were made of.
     older = named | {"nms", "thin", "max_distance", "thresholds", "map", "networks"}
