@@ -99,7 +99,7 @@ def find_levels(backbone: Backbone, config: DecoderConfig, blocks: Sequence[int 
         backbone.answer(latents, 0)
     for index, (args, kwargs) in given.items():
         block = backbone.blocks[index]
-        queries, keys = block.queries_keys(block.module, args, kwargs)
+        _, keys = block.queries_keys(block.module, args, kwargs)
         grid = token_grid(keys.shape[2], latents.shape[-2], latents.shape[-1])
         hidden = _hidden(args, kwargs, keys.shape[2]).shape[2]
         seen = {"keys16": BINS**2, "relative": config.window**2, "hidden": hidden}
@@ -259,7 +259,10 @@ def _resized(values: Tensor, size: Grid) -> Tensor:
 
 def decoder_dict(config: DecoderConfig, levels: Sequence[Level]) -> dict[str, Any]:
     """Both as plain JSON values."""
-    return {"config": asdict(config), "levels": [[list(each.grid), list(each.blocks), each.channels] for each in levels]}
+    return {
+        "config": asdict(config),
+        "levels": [[list(each.grid), list(each.blocks), each.channels] for each in levels],
+    }
 
 
 class _Given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -16,7 +16,7 @@ from edgebench.errors import ConfigError, DataError
 from edgebench.methods.trace.backbone import STEPS, Flow
 from edgebench.methods.trace.labels import UNKNOWN
 from edgebench.methods.trace.squares import Flip, drawn_way, in_range, square, turned
-from edgebench.methods.trace.student import Student, move
+from edgebench.methods.trace.student import Student
 from edgebench.methods.trace.weights import student_metadata, student_tensors
 
 SMOOTHING = 1e-6
@@ -65,7 +65,9 @@ class DistilSettings:
     def __post_init__(self) -> None:
         for key, value, known in (("recon", self.recon, get_args(Recon)), ("flip", self.flip, get_args(Flip))):
             if value not in known:
-                raise ConfigError(f"TRACE's distillation: {key} {value!r} is unknown; choose one of {', '.join(known)}.")
+                raise ConfigError(
+                    f"TRACE's distillation: {key} {value!r} is unknown; choose one of {', '.join(known)}."
+                )
         if self.recon_sigma is not None and not 0 < self.recon_sigma < 1:
             raise ConfigError(f"TRACE's distillation: recon_sigma {self.recon_sigma} is not between 0 and 1.")
         if not self.decoder_rate > 0:
@@ -80,23 +82,32 @@ class DistilObjective:
         dataset: Pictures.
         label_of: From an image's id to its pseudo edges, int8 (h, w): 1 edge, 0 interior, -1 unknown.
         settings: Losses and rates.
+        origin: Of a student on a released model, what it was opened by: the `checkpoint`'s name, and how it is read.
 
     Raises:
         ConfigError: a reconstruction is asked of a network without time.
         DataError: the data set has no images.
     """
 
-    def __init__(self, student: Student, dataset: Pictures, label_of: LabelOf, settings: DistilSettings) -> None:
+    def __init__(
+        self,
+        student: Student,
+        dataset: Pictures,
+        label_of: LabelOf,
+        settings: DistilSettings,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
         if not dataset.ids:
             raise DataError("TRACE's distillation: the data set has no images. Fetch or draw it, then run it again.")
         if student.backbone.schedule is None and settings.recon != "off":
             raise ConfigError(
-                f"TRACE's distillation: recon {settings.recon!r} needs a diffusion model, and this backbone has no time. "
+                f"TRACE's distillation: recon {settings.recon!r} needs a diffusion model; this backbone has no time. "
                 "Set recon: off."
             )
         self.model = student
         self.dataset = dataset
         self.settings = settings
+        self.origin = origin
         self._label_of = label_of
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
         self._tau = settings.recon_sigma and max(1, min(round(settings.recon_sigma * STEPS), STEPS - 1))
@@ -152,7 +163,6 @@ class DistilObjective:
         """
         backbone, recon = self.model.backbone, self.settings.recon
         pictures = in_range(batch["image"])
-        move(backbone, pictures.device)
         with torch.no_grad():
             clean = backbone.encode(pictures)
         noisy, tau = None, 0
@@ -180,7 +190,7 @@ class DistilObjective:
 
     def export_metadata(self) -> dict[str, str]:
         """What `load_student` must know to build the network."""
-        return student_metadata(self.model)
+        return student_metadata(self.model, self.origin)
 
 
 def masked_dice(found: Tensor, labels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -128,11 +128,10 @@ class EdgePredictor:
         self.student = student.to(self.device).eval()
         self.precision = precision
         self.batch_size = batch_size
-        move(student.backbone, self.device)
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Probability of an edge, float32 (H, W) in [0, 1] at the size of each of `images`, uint8 (H, W, 3) of any size.
+        """Probability of an edge, float32 (H, W) in [0, 1], of `images`, uint8 (H, W, 3) of any sizes.
 
         Pictures are resized to the backbone's square, whatever their aspect, and the edges back, bilinearly.
 
@@ -143,8 +142,9 @@ class EdgePredictor:
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             pictures = in_range(torch.stack([square(each, backbone.size) for each in batch]).to(self.device))
+            latents = backbone.encode(pictures)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                edges = self.student(backbone.encode(pictures)).edges
+                edges = self.student(latents).edges
             for image, each, name in zip(batch, edges, names[start : start + self.batch_size], strict=True):
                 if not each.isfinite().all():
                     raise EdgebenchError(
@@ -161,9 +161,3 @@ def at_size(values: Tensor, height: int, width: int) -> NDArray[np.float32]:
     )
     return resized[0, 0].clamp(0, 1).cpu().numpy()
 
-
-def move(backbone: Backbone, device: torch.device) -> None:
-    """Move what a backbone has beside its network: its code of pictures, its empty text."""
-    mover: Any = getattr(backbone, "to", None)
-    if mover is not None:
-        mover(device)

@@ -80,6 +80,7 @@ MODULES = {
     "brought": "brought",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
+    "trace": "trace",
 }
 """By method the module here that has the function of its name."""
 
