@@ -80,10 +80,10 @@ def read_panoptic(path: str | Path, folder: str | Path, categories: Mapping[int,
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Name the one that holds the PNG files of {path}.")
     if categories is None:
-        categories = _categories(path, content)
+        categories = read_categories(path, content)
     images: dict[str, SegmentedImage] = {}
     for number, record in enumerate(_list(path, content, "annotations", "the file")):
-        image = _image(path, folder, record, f"annotation {number}", categories)
+        image = segmented_image(path, folder, record, f"annotation {number}", categories)
         if image.id in images:
             raise DataError(f"{path}: image {image.id} has two annotations. Remove one.")
         images[image.id] = image
@@ -168,7 +168,12 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _categories(path: Path, content: dict[str, Any]) -> dict[int, Category]:
+def read_categories(path: Path, content: dict[str, Any]) -> dict[int, Category]:
+    """The classes by id, of the `categories` of a panoptic JSON file.
+
+    Raises:
+        DataError: they are missing, or one of them is not complete.
+    """
     categories: dict[int, Category] = {}
     for number, record in enumerate(_list(path, content, "categories", "the file")):
         where = f"category {number}"
@@ -182,7 +187,19 @@ def _categories(path: Path, content: dict[str, Any]) -> dict[int, Category]:
     return categories
 
 
-def _image(path: Path, folder: Path, record: Any, where: str, categories: Collection[int]) -> SegmentedImage:
+def segmented_image(path: Path, folder: Path, record: Any, where: str, categories: Collection[int]) -> SegmentedImage:
+    """One of the `annotations` of a panoptic JSON file; whether its PNG is there is not looked at.
+
+    Args:
+        path: The JSON file.
+        folder: Where its PNG files lie.
+        record: The entry of `annotations`.
+        where: What messages call it.
+        categories: Ids of the classes that segments may have.
+
+    Raises:
+        DataError: a key is missing, a segment occurs twice, has an impossible id or an unknown category.
+    """
     key = _get(path, record, "image_id", where)
     if isinstance(key, bool) or not isinstance(key, int | str):
         raise DataError(f"{path}: {where}: image_id is {key!r}, not a number or a name.")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, sha256_file
 from edgebench.plan.definitions import Protocol, Scale
-from edgebench.plan.methods import settings_class
+from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.runs import EVALUATE_VERSION, Run
 from edgebench.plan.settings import (
     Evaluate,
     OnImages,
+    Predict,
     Released,
     Resources,
     Settings,
@@ -102,10 +103,13 @@ class Chain:
             other = getattr(settings, name)
             if other is not None:
                 inputs[name] = self.bench.checkpoint_run(other)
-        if settings.method == "brought":
-            content["files"] = _folder_digest(content["folder"], self.where)
+        if settings.BRINGS:
+            brought = {key: content[key] for key in settings.BRINGS if content[key] is not None}
+            content["files"] = _brought_digest(brought, f"{self.where}: run '{role}'")
         for name in sorted(roles & inputs.keys()):
             self._check_made_for(role, settings, content, name, inputs[name])
+            if name in settings.NEEDS:
+                self._check_writes(role, settings, content, name, inputs[name])
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
@@ -157,6 +161,25 @@ class Chain:
                 f"{self.where}: run '{role}' {does} {content['dataset']}/{content['split']}, but its {what} come "
                 f"from {made.settings.get('dataset')}/{made.settings.get('split')}. Give both the same data set and "
                 f"split."
+            )
+
+    def _check_writes(self, role: str, settings: Settings, content: Map, name: str, made: Run) -> None:
+        """Check that a run writes what another one reads under `name`, and for as many images."""
+        what, wanted = name.replace("_", " "), settings.NEEDS[name]
+        written = settings_class(made.stage, made.settings["method"], self.where).WRITES
+        if written != wanted:
+            models = all_settings().items()
+            able = sorted({method for (_, method), each in models if wanted == each.WRITES})
+            raise ConfigError(
+                f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
+                f"'{made.settings['method']}', which writes {written}. Name a run that writes {wanted}, of one of the "
+                f"methods {', '.join(able)}."
+            )
+        ours, theirs = content.get("limit"), made.settings.get("limit")
+        if isinstance(settings, Predict) and theirs is not None and (ours is None or ours > theirs):
+            raise ConfigError(
+                f"{self.where}: run '{role}' works on {ours or 'all'} images, but its {what} come from '{made.role}', "
+                f"which stops after {theirs} (limit). Give both the same limit."
             )
 
 
@@ -212,7 +235,7 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
 
 def _check_written(predict: Run, protocol: Protocol) -> None:
     """Check that a predict run writes what a protocol scores."""
-    written = getattr(settings_class("predict", predict.settings["method"], predict.role), "WRITES", "maps")
+    written = settings_class("predict", predict.settings["method"], predict.role).WRITES
     scored = SCORES.get(protocol.method, "maps")
     if written != scored:
         raise ConfigError(
@@ -270,15 +293,22 @@ def _count(settings: Map, dataset: Map) -> int:
     return min(images, settings["limit"] or images)
 
 
-def _folder_digest(folder: str, where: str) -> str:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
-    files = [(p, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
-    return _digest_of(tuple((p, each.st_size, each.st_mtime_ns) for p, each in files))
+def _brought_digest(brought: dict[str, str], where: str) -> str:
+    """Digest of the names and contents of files and folders that somebody brought, by the setting that names them."""
+    found: dict[Path, list[Path]] = {}
+    for key, named in brought.items():
+        path = Path(named).expanduser()
+        if key == "folder" and not path.is_dir():
+            raise ConfigError(f"{where}: key 'folder': there is no folder '{named}'.")
+        if key != "folder" and not path.is_file():
+            raise ConfigError(f"{where}: key '{key}': there is no file '{named}'.")
+        found[path] = [path] if path.is_file() else [each for each in sorted(path.rglob("*")) if each.is_file()]
+    files = [(each, each.relative_to(top if top.is_dir() else top.parent)) for top in found for each in found[top]]
+    states = [(path, name.as_posix(), path.stat()) for path, name in files]
+    return _digest_of(tuple((path, name, each.st_size, each.st_mtime_ns) for path, name, each in states))
 
 
 @cache
-def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _digest_of(files: tuple[tuple[Path, str, int, int], ...]) -> str:
     """Digest of the contents; read once however many sections, seeds and scales predict with the same files."""
-    return digest([(path.name, sha256_file(path)) for path, _, _ in files], length=16)
+    return digest([(name, sha256_file(path)) for path, name, _, _ in files], length=16)

@@ -28,6 +28,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], BY_SCALE]
 Precision = Annotated[Literal["fp32", "bf16"], BY_SCALE]
+Written = Literal["weights", "maps", "instances", "panoptic", "semantic", "labels", "skeletons"]
 Limit = Annotated[PositiveInt | None, BY_SCALE]
 
 
@@ -65,6 +66,10 @@ class Settings(Strict):
         RANDOM: Whether the seed matters; runs without randomness are shared between seeds.
         MADE_BY: The methods that the run has which a field names, by field; fields that are not here take any.
         OF_SAME_IMAGES: The fields whose run must be of the same data set and split as this one.
+        WRITES: What the run keeps, of each image if it predicts; it decides what protocols can score it.
+        NEEDS: What the run that a field names must write, as its WRITES says, by field. A predict run reads it of all
+            images that it works on.
+        BRINGS: Fields that name files or folders of one's own, whose contents are part of the identity.
         resources: What the run asks of a machine; no part of the identity.
     """
 
@@ -72,6 +77,9 @@ class Settings(Strict):
     RANDOM: ClassVar[bool] = False
     MADE_BY: ClassVar[dict[str, tuple[str, ...]]] = {}
     OF_SAME_IMAGES: ClassVar[frozenset[str]] = frozenset()
+    WRITES: ClassVar[Written] = "weights"
+    NEEDS: ClassVar[dict[str, Written]] = {}
+    BRINGS: ClassVar[tuple[str, ...]] = ()
 
     stage: Literal["train", "predict", "evaluate"]
     method: str
@@ -164,14 +172,9 @@ class Released(Settings):
 
 
 class Predict(OnImages):
-    """Fields of every predict run.
+    """Fields of every predict run; most methods keep a map of edges or of foreground."""
 
-    Attributes:
-        WRITES: What the method keeps of each image, which decides by what protocols it can be scored: a map of edges
-            or of foreground, instances, a panoptic segmentation, or semantic classes.
-    """
-
-    WRITES: ClassVar[Literal["maps", "instances", "panoptic", "semantic"]] = "maps"
+    WRITES: ClassVar[Written] = "maps"
 
     stage: Literal["predict"]
     split: str = "test"

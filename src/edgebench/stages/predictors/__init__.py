@@ -25,10 +25,12 @@ class Output:
     Attributes:
         file: From the run's folder and an image's id to the file that is written last of the image.
         write: Writes what a method answered about an image to that file, whole or not at all.
+        finish: Called with the run's folder and the data set when all images have their files, for what gathers them.
     """
 
     file: Callable[[Path, str], Path]
     write: Callable[[Path, Any], None]
+    finish: Callable[[Path, Dataset], None] | None = None
 
 
 def _write_map(path: Path, answer: np.ndarray) -> None:
@@ -43,10 +45,18 @@ def _write_instances(path: Path, answer: Instances) -> None:
     write_instances(path, answer)
 
 
+def _gather_instances(folder: Path, dataset: Dataset) -> None:
+    from edgebench.data.coco_results import image_numbers, write_results
+    from edgebench.data.instances import read_instances
+
+    found = ((each, read_instances(instances_file(folder, each))) for each in dataset.ids)
+    write_results(folder, found, image_numbers(dataset))
+
+
 MAPS = Output(map_file, _write_map)
 """A float map (H, W) in [0, 1], kept with 8 bits."""
-INSTANCES = Output(instances_file, _write_instances)
-"""`Instances`."""
+INSTANCES = Output(instances_file, _write_instances, _gather_instances)
+"""`Instances`; at the end all of them as COCO's results, too, so that they can be scored elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,10 @@ MODULES = {
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
     "trace": "trace",
+    "felzenszwalb_masks": "instances",
+    "true_masks": "instances",
+    "brought_instances": "instances",
+    "trace_refine": "instances",
 }
 """By method the module here that has the function of its name."""
 
