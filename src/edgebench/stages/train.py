@@ -191,9 +191,7 @@ def _trace(spec: RunSpec) -> Objective:
     levels = find_levels(backbone, config, settings["blocks"])
     student = Student(backbone, config, levels, settings["lora_rank"])
     chosen = {field.name: settings[field.name] for field in fields(DistilSettings)}
-    objective: Any = DistilObjective(
-        student, dataset, label_of, DistilSettings(**chosen), origin if released else None
-    )
+    objective: Any = DistilObjective(student, dataset, label_of, DistilSettings(**chosen), origin if released else None)
     return objective
 
 

@@ -160,4 +160,3 @@ def at_size(values: Tensor, height: int, width: int) -> NDArray[np.float32]:
         values[None, None].float(), (height, width), mode="bilinear", align_corners=False, antialias=True
     )
     return resized[0, 0].clamp(0, 1).cpu().numpy()
-
