@@ -177,20 +177,25 @@ def token_grid(tokens: int, height: int, width: int) -> Grid:
     return rows, tokens // rows
 
 
-def head_mean(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
+def head_mean(queries: Tensor, keys: Tensor, heads: int, first: int | None = None) -> Tensor:
     """Mean over the heads of softmax(queries keys^T), computed in float32.
 
     Args:
         queries: (B, heads, rows, d), scaled.
         keys: (B, heads, tokens, d).
         heads: As many at once.
+        first: Where causal, which token the first query is; none attends to later ones.
 
     Returns:
         float32 (B, rows, tokens), rows summing to 1.
     """
     total: Tensor | None = None
     for some, others in zip(queries.split(heads, 1), keys.split(heads, 1), strict=True):
-        part = _logits(some, others).softmax(-1)
+        logits = _logits(some, others)
+        if first is not None:
+            later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(first + 1)
+            logits = logits.masked_fill(later, -torch.inf)
+        part = logits.softmax(-1)
         part = part.squeeze(1) if part.shape[1] == 1 else part.sum(1)
         total = part if total is None else total + part if part.requires_grad else total.add_(part)
     assert total is not None
@@ -271,9 +276,12 @@ class _Reader:
             for start in range(0, tokens, rows):
                 span = slice(start, min(start + rows, tokens))
                 part = queries[:, :, span]
+                first = start if block.causal else None
                 if part.requires_grad or keys.requires_grad:
-                    made = checkpoint(head_mean, part, keys, at_once, use_reentrant=False, preserve_rng_state=False)
+                    made = checkpoint(
+                        head_mean, part, keys, at_once, first, use_reentrant=False, preserve_rng_state=False
+                    )
                 else:
-                    made = head_mean(part, keys, at_once)
+                    made = head_mean(part, keys, at_once, first)
                 self.sink(index, grid, span, made)
         self.read.add(index)
