@@ -122,6 +122,7 @@ MODULES = {
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
     "trace_attention": "trace_attention",
+    "trace": "trace",
     "felzenszwalb_masks": "instances",
     "true_masks": "instances",
     "brought_instances": "instances",
