@@ -80,6 +80,9 @@ MODULES = {
     "brought": "brought",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
+    "tokencut": "unsupervised",
+    "maskcut": "unsupervised",
+    "promerge": "unsupervised",
 }
 """By method the module here that has the function of its name."""
 
