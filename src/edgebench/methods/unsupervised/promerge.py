@@ -71,7 +71,7 @@ def promerge(features: NDArray[np.floating], settings: MergeSettings = MergeSett
     if background is None:
         return Found(np.zeros((0, *grid), dtype=bool))
     kept = not_background(seeded, background, units, settings)
-    masks = [cluster.mask for cluster in _merged(kept, units, settings)]
+    masks = merged(kept, units, settings)
     return Found(np.stack(masks) if masks else np.zeros((0, *grid), dtype=bool))
 
 
@@ -143,8 +143,10 @@ def not_background(
     return kept
 
 
-def _merged(masks: list[NDArray[np.bool_]], units: NDArray[np.float32], settings: MergeSettings) -> list[_Cluster]:
-    """Clusters of masks, the largest masks first."""
+def merged(
+    masks: list[NDArray[np.bool_]], units: NDArray[np.float32], settings: MergeSettings
+) -> list[NDArray[np.bool_]]:
+    """Masks bool (h, w) of the clusters that masks make, the largest first; `units` are unit features (h * w, d)."""
     clusters: list[_Cluster] = []
     for mask in sorted(masks, key=_size, reverse=True):
         mean, size = _mean(units, mask), _size(mask)
@@ -157,7 +159,7 @@ def _merged(masks: list[NDArray[np.bool_]], units: NDArray[np.float32], settings
                 break
         else:
             clusters.append(_Cluster(mask, mean))
-    return clusters
+    return [cluster.mask for cluster in clusters]
 
 
 def _size(mask: NDArray[np.bool_]) -> int:

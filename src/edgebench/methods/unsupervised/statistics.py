@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from edgebench.errors import ConfigError
 from edgebench.methods.unsupervised.finish import squared
 
-TEXTURE_WEIGHT = 0.5
-PLACE_WEIGHT = 1.0
-FREQUENCIES = 256
-WIDTH = 1.0
+COLOUR_WINDOW, GRADIENT_WINDOW = 0.7, 1.05
+"""Deviations of the windows, in patches."""
+TEXTURE_WEIGHT, PLACE_WEIGHT = 0.5, 0.5
+"""How much they count beside colour, whose unit is its spread over the image."""
+WIDTH, FREQUENCIES = 0.8, 256
 _LEAST_SPREAD = 2.0
 
 
@@ -64,8 +65,8 @@ class PatchStatistics:
         light = lab[..., 0]
         across, down = (cv2.Sobel(light, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
         products: NDArray[np.float32] = np.dstack([across * across, down * down, np.abs(across * down), light * light])
-        mean, around = self._window(lab, 1.0), self._window(products[..., :3], 1.5)
-        deviation = self._window(products[..., 3:], 1.0)[..., 0] - mean[..., 0] ** 2
+        mean, around = self._window(lab, COLOUR_WINDOW), self._window(products[..., :3], GRADIENT_WINDOW)
+        deviation = self._window(products[..., 3:], COLOUR_WINDOW)[..., 0] - mean[..., 0] ** 2
         colour = self._pooled(mean)
         texture = self._pooled(np.sqrt(np.maximum(np.dstack([around, deviation]), 0)))
         # Colours share one unit, of the channel that varies most; an image all alike has no spread to divide by.
