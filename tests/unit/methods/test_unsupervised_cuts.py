@@ -124,9 +124,7 @@ def test_maskcut_reverses_a_side_with_three_corners(monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(maskcut(plain.field(labels), rounds=1).masks[0], labels == 1)
     # Two corners are not enough: the peak decides.
     vector = np.where(np.arange(24)[:, None] < 12, -9.0, 1.0).repeat(24, 1).ravel()
-    monkeypatch.setattr(
-        "edgebench.methods.unsupervised.maskcut.second_eigenvector", lambda *_: graph.Cut(vector, 0.5)
-    )
+    monkeypatch.setattr("edgebench.methods.unsupervised.maskcut.second_eigenvector", lambda *_: graph.Cut(vector, 0.5))
     mask = maskcut(plain.field(labels), rounds=1).masks[0]
     assert mask[:12].all()
     assert not mask[12:].any()

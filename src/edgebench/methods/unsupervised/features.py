@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -95,7 +96,7 @@ def load_dino(folder: str | Path) -> ViTModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{folder}: holds no DINO weights ({reason}). {again}") from error
     if report["missing_keys"]:
