@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
 from edgebench.plan.published import published_rows
 
 OWN_NAMES = {"e_measure": {"adaptive_e", "mean_e"}, "inference_time_s": {"seconds_per_image"}}
@@ -52,3 +54,49 @@ def test_overall_numbers_are_means_of_the_four_splits(root: Path) -> None:
         other = exchanged.get(method, method) if metric == "s_measure" else method
         parts = [value[method, f"DIS-TE{k}", metric] for k in (1, 2, 3)] + [value[other, "DIS-TE4", metric]]
         assert abs(sum(filter(None, parts)) / 4 - (overall or 0)) < 0.0025, (method, metric)
+
+
+PERCENT = {
+    "AP_mk": "ap",
+    "AR100_mk": "ar100",
+    "PQ": "pq",
+    "PQ_th": "pq_things",
+    "PQ_st": "pq_stuff",
+    "SQ": "sq",
+    "RQ": "rq",
+    "AP delta": "ap_delta",
+}
+CLASSES = {"VOC2012": (20, 1), "COCO2017": (80, 53)}  # things and stuff
+
+
+def test_numbers_of_trace_are_those_of_the_paper(root: Path, shared: Path) -> None:
+    """Percent as fractions, milliseconds as seconds, everything else as it is printed."""
+    with open(shared / "published/trace.csv", newline="") as file:
+        theirs = list(csv.DictReader(file))
+    with open(root / "config/published/trace.csv", newline="") as file:
+        ours = list(csv.DictReader(file))
+    assert len(ours) == len(theirs)
+    for mine, given in zip(ours, theirs, strict=True):
+        kept = ("paper", "table", "method", "dataset")
+        assert [mine[name] for name in kept] == [given[name] for name in kept]
+        assert given["backbone"] in mine["variant"]
+        metric = given["metric"]
+        scale = 100 if metric in PERCENT else 1000 if metric.startswith("latency_ms") else 1
+        assert float(mine["value"]) * scale == pytest.approx(float(given["value"]), rel=1e-12)
+        assert mine["metric"] == PERCENT.get(metric, mine["metric"])
+        assert bool(mine["note"]) >= ("unverified" in given["source"] or "inferred" in given["dataset"])
+
+
+def test_panoptic_numbers_that_contradict_one_another_have_a_footnote(root: Path) -> None:
+    """PQ is the mean over classes, hence that of things and stuff weighted by their numbers of classes."""
+    for table in ("ps_table2_iclr", "ps_table2_v1"):
+        rows = published_rows(root / "config/published/trace.csv", table)
+        value = {(each.row, each.dataset, each.metric): each.value or 0.0 for each in rows}
+        for each in rows:
+            if each.metric != "pq":
+                continue
+            things, stuff = CLASSES[each.dataset]
+            parts = (value[each.row, each.dataset, f"pq_{kind}"] for kind in ("things", "stuff"))
+            mean = sum(count * part for count, part in zip((things, stuff), parts, strict=True)) / (things + stuff)
+            wrong = abs(mean - value[each.row, each.dataset, "pq"]) > 0.0025
+            assert wrong == any("Not the mean" in note or "Lies outside" in note for note in each.remarks), each

@@ -182,6 +182,7 @@ def _optional() -> list[Finding]:
         ("TensorBoard", "tensorboard", "Training logs to CSV only. `pip install '.[tensorboard]'`."),
         ("Gradio", "gradio", "`edgebench app` does not work, `predict` does. `pip install '.[app]'`."),
         ("ONNX", "onnx", "`edgebench export` does not work. `pip install '.[onnx]'`."),
+        ("timm", "timm", "TRACE reads no EVA02. `pip install '.[timm]'`."),
         (
             "SLURM plugin",
             "snakemake_executor_plugin_slurm",

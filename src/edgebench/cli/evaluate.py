@@ -14,6 +14,7 @@ from edgebench.files import require_writable
 
 if TYPE_CHECKING:
     from edgebench.stages.evaluate_edges import EdgeEvaluation
+    from edgebench.stages.evaluate_instance_edges import InstanceEdgeEvaluation
     from edgebench.stages.evaluate_instances import InstanceEvaluation
     from edgebench.stages.evaluate_masks import MaskEvaluation
     from edgebench.stages.evaluate_panoptic import PanopticEvaluation
@@ -40,6 +41,9 @@ class MaskProtocols(StrEnum):
 
     standard = "standard"
     diffdis = "diffdis"
+
+
+_CLDICE = ("cldice", "cldice_plain")
 
 
 @app.callback()
@@ -261,6 +265,58 @@ def instances(
     _print_instances(evaluation, output)
 
 
+@app.command()
+def instance_edges(
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of edge maps, bright = edge: ID.png (8 or 16 bit), ID.npy or ID.mat (ucm2), called like the "
+            "images or like the PNG files of the ground truth."
+        ),
+    ],
+    ground_truth: Annotated[Path, typer.Option(help="Panoptic ground truth (JSON), such as panoptic_val2017.json.")],
+    ground_truth_dir: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
+    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    nms: Annotated[
+        Nms,
+        typer.Option(help="Non-maximum suppression of the soft map; maps are thinned after thresholding in any case."),
+    ] = Nms.dollar,
+    max_distance: Annotated[
+        float, typer.Option(help="How far matched pixels may lie apart, as a fraction of the diagonal.")
+    ] = 0.0075,
+    thresholds: Annotated[int, typer.Option(help="Number of thresholds, equally spaced in (0, 1).")] = 99,
+    void: Annotated[
+        bool, typer.Option("--void", help="Take the border of unlabelled regions for an edge as well.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    counts: Annotated[
+        Path | None,
+        typer.Option(help="Where to write counts and clDice per image (.npz), if anywhere."),
+    ] = None,
+) -> None:
+    """Score edge maps against the borders between panoptic segments: ODS, OIS, AP and clDice.
+
+    The ground truth is the lines of one pixel where two segments meet. Matching is that of `evaluate edges`, seval.
+    clDice compares centre lines with the map cut at the threshold of ODS: cldice forgives the distance that matching
+    forgives, cldice_plain none, which leaves thin lines little.
+
+    Example: edgebench evaluate instance-edges --predictions maps --ground-truth panoptic_val2017.json
+    --ground-truth-dir panoptic_val2017 --output scores.json
+    """
+    from edgebench.stages.evaluate_instance_edges import evaluate_folder, write_counts, write_scores
+
+    _require_places(output, counts)
+    if ground_truth.resolve() in (output.resolve(), counts and counts.resolve()):
+        raise ConfigError(f"{ground_truth}: is given as input and as output. Give the scores another name.")
+    evaluation = evaluate_folder(
+        predictions, ground_truth, ground_truth_dir, nms.value, max_distance, thresholds, void, jobs
+    )
+    write_scores(output, evaluation)
+    if counts:
+        write_counts(counts, evaluation)
+    _print_instance_edges(evaluation, [output, *([counts] if counts else [])])
+
+
 def _require_places(output: Path, counts: Path | None) -> None:
     """Find out before long work whether both files can be written, and that they are two."""
     for path in filter(None, (output, counts)):
@@ -334,6 +390,34 @@ def _print_instances(evaluation: InstanceEvaluation, written: Path) -> None:
         f"Written: {written}",
     ):
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def _print_instance_edges(evaluation: InstanceEdgeEvaluation, written: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgebench.data.adapters.listing import some_names
+
+    scores, record, count = evaluation.scores(), evaluation.record(), len(evaluation.edges.ids)
+    table = Table(
+        title=f"instance edges, {count} image{'s' if count > 1 else ''}",
+        caption=f"nms {record['nms']['name']}, thinned, max distance {record['max_distance']:g}, "
+        f"{record['thresholds']} thresholds, borders of void {'count' if record['void'] else 'left out'}",
+    )
+    for name in ("ODS", "OIS", "AP", "clDice", "clDice plain", "ODS threshold"):
+        table.add_column(name, justify="right")
+    values = [scores["ods"]["f"], scores["ois"]["f"], *(scores[name]["value"] for name in ("ap", *_CLDICE))]
+    table.add_row(*("-" if each is None else f"{each:.4f}" for each in [*values, scores["ods"]["threshold"]]))
+    console = Console()
+    console.print(table)
+    if left := evaluation.without_truth:
+        console.print(
+            f"Left out, predictions without ground truth ({len(left)}): {some_names(left)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    for path in written:
+        console.print(f"Written: {path}", soft_wrap=True, highlight=False)
 
 
 def _print(evaluation: EdgeEvaluation, written: list[Path]) -> None:

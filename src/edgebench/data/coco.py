@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,36 +53,26 @@ def read_instance_truth(path: str | Path) -> InstanceTruth:
     sizes: dict[int, tuple[int, int]] = {}
     for index, image in enumerate(content["images"]):
         where = f"{path}: images[{index}]"
-        key = _integer(image, "id", where)
+        key, size = check_image(image, where)
         if key in sizes:
             raise DataError(f"{where}: the image id {key} is given twice. Every image needs an id of its own.")
-        height, width = _integer(image, "height", where), _integer(image, "width", where)
-        if height < 1 or width < 1 or height * width > _MOST_PIXELS:
-            raise DataError(f"{where} (image {key}): its size, {height} x {width} pixels, is not one.")
-        sizes[key] = height, width
+        sizes[key] = size
     if not sizes:
         raise DataError(f"{path}: holds no image, so there is nothing to evaluate.")
     categories = {}
     for index, category in enumerate(content["categories"]):
-        key = _integer(category, "id", f"{path}: categories[{index}]")
-        categories[key] = str(category.get("name", key))
+        key, name = check_category(category, f"{path}: categories[{index}]")
+        categories[key] = name
     annotations: list[dict[str, Any]] = []
     seen: set[int] = set()
     for index, annotation in enumerate(content["annotations"]):
         where = f"{path}: annotations[{index}]"
-        entry = _instance(annotation, sizes, where)
-        entry["category_id"] = _category(annotation, categories, where)
+        entry = check_annotation(annotation, sizes, categories, where)
         if "id" in annotation:
             key = _integer(annotation, "id", where)
             if key in seen:
                 raise DataError(f"{where}: the annotation id {key} is given twice. Were two files joined?")
             seen.add(key)
-        crowd = annotation.get("iscrowd", 0)
-        if crowd not in (0, 1):
-            raise DataError(f"{where} (image {entry['image_id']}): iscrowd is {crowd!r}, neither 0 nor 1.")
-        entry["iscrowd"] = int(crowd)
-        if "area" in annotation:
-            entry["area"] = _number(annotation, "area", where)
         annotations.append(entry)
     return InstanceTruth(sizes, categories, annotations)
 
@@ -128,6 +119,81 @@ def read_instance_results(path: str | Path, truth: InstanceTruth, per_class: boo
     return found
 
 
+def check_image(image: Any, where: str) -> tuple[int, tuple[int, int]]:
+    """Id and (height, width) of an entry of `images`.
+
+    Raises:
+        DataError: it has none; the message begins with `where`.
+    """
+    key = _integer(image, "id", where)
+    height, width = _integer(image, "height", where), _integer(image, "width", where)
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
+        raise DataError(f"{where} (image {key}): its size, {height} x {width} pixels, is not one.")
+    return key, (height, width)
+
+
+def check_category(category: Any, where: str) -> tuple[int, str]:
+    """Id and name of an entry of `categories`.
+
+    Raises:
+        DataError: it has no id; the message begins with `where`.
+    """
+    key = _integer(category, "id", where)
+    return key, str(category.get("name", key))
+
+
+def check_annotation(
+    annotation: Any, sizes: Mapping[int, tuple[int, int]], categories: Mapping[int, Any], where: str
+) -> dict[str, Any]:
+    """`image_id category_id segmentation iscrowd` of an entry of `annotations`, and `area` where it is given.
+
+    Raises:
+        DataError: one is missing or impossible; the message begins with `where`.
+    """
+    entry = _instance(annotation, sizes, where)
+    entry["category_id"] = _category(annotation, categories, where)
+    crowd = annotation.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise DataError(f"{where} (image {entry['image_id']}): iscrowd is {crowd!r}, neither 0 nor 1.")
+    entry["iscrowd"] = int(crowd)
+    if "area" in annotation:
+        entry["area"] = _number(annotation, "area", where)
+    return entry
+
+
+def check_found(entry: Any, sizes: Mapping[int, tuple[int, int]], where: str, scored: bool) -> dict[str, Any]:
+    """`image_id segmentation score category_id iscrowd` of an instance that somebody found.
+
+    A score that is left out is 1, a category 1 and `iscrowd` 0.
+
+    Args:
+        entry: Of a list of results, or of `annotations`.
+        sizes: (height, width) of every image, by image id.
+        where: What messages begin with.
+        scored: Whether it must have a score.
+
+    Raises:
+        DataError: something is missing or impossible.
+    """
+    checked = _instance(entry, sizes, where)
+    where = f"{where}, image {checked['image_id']}"
+    if scored and "score" not in entry:
+        raise DataError(f"{where}: has no score. Give each mask one; 1 for all of them if there is no order.")
+    checked["score"] = _number(entry, "score", where) if "score" in entry else 1.0
+    checked["category_id"] = _integer(entry, "category_id", where) if "category_id" in entry else 1
+    checked["iscrowd"] = bool(entry.get("iscrowd", 0))
+    return checked
+
+
+def read_json_file(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it is missing or no JSON.
+    """
+    return _read(path)
+
+
 _MOST_PIXELS = 2**31  # more than any picture has, and what 32 bits hold
 _PARTS = ("images", "annotations", "categories")
 
@@ -171,7 +237,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _category(entry: dict[str, Any], categories: dict[int, str], where: str) -> int:
+def _category(entry: dict[str, Any], categories: Mapping[int, Any], where: str) -> int:
     key = _integer(entry, "category_id", where)
     if key not in categories:
         raise DataError(
@@ -188,7 +254,7 @@ def _box(box: Any, where: str) -> list[float]:
     return [float(each) for each in box]
 
 
-def _instance(entry: Any, sizes: dict[int, tuple[int, int]], where: str) -> dict[str, Any]:
+def _instance(entry: Any, sizes: Mapping[int, tuple[int, int]], where: str) -> dict[str, Any]:
     """`image_id` and `segmentation` of an entry, the latter in one of COCO's three forms and of the image's size."""
     image = _integer(entry, "image_id", where)
     if image not in sizes:

@@ -129,7 +129,7 @@ def _draw(definition: Mapping[str, Any], destination: Path, jobs: int) -> FetchR
         )
     processes = min(jobs, os.cpu_count() or 1)
     drawn = draw_dataset(destination, splits=definition["images"], layout=definition["layout"], jobs=processes, **style)
-    sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".mat"})]
+    sizes = [path.stat().st_size for path in walk_files(destination, IMAGE_SUFFIXES | {".json", ".mat"})]
     return FetchReport(
         n_files=len(sizes),
         n_bytes=sum(sizes),

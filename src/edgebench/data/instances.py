@@ -84,6 +84,25 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
 
+def compress(segmentation: dict[str, Any] | list[list[float]], size: tuple[int, int]) -> dict[str, Any]:
+    """COCO's compressed run lengths of any of its three forms: polygons, run lengths, compressed ones.
+
+    Polygons are rounded to pixels as COCO's own code does it, and joined.
+
+    Args:
+        segmentation: As COCO writes it, checked.
+        size: (H, W) of the image.
+    """
+    import faster_coco_eval
+
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
+        return {"size": list(size), "counts": segmentation["counts"]}
+    runs = faster_coco_eval.mask.frPyObjects(segmentation, *size)
+    if isinstance(runs, list):
+        runs = faster_coco_eval.mask.merge(runs)
+    return {"size": list(size), "counts": runs["counts"].decode("ascii")}
+
+
 def decode(runs: dict[str, Any]) -> NDArray[np.bool_]:
     """The mask of compressed run lengths, bool (H, W)."""
     import faster_coco_eval

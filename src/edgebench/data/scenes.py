@@ -1,7 +1,8 @@
-"""Drawn scenes: overlapping textured objects, annotated by three people who do not quite agree, or as masks.
+"""Drawn scenes: overlapping textured objects, annotated by three people, as masks or as segments.
 
 The textures' inner edges are as strong as the objects' outlines, so that a gradient alone finds the wrong
-edges. Every scene depends on (seed, split, index) only, never on how many are drawn or by how many processes.
+edges, and the three people do not quite agree. Every scene depends on (seed, split, index) only, never on how
+many are drawn or by how many processes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from edgebench.data import instances as instance_files
 from edgebench.data.adapters import dis5k
 from edgebench.data.adapters.bsds_mat import segmentation_boundaries, write_bsds_annotation
 from edgebench.errors import ConfigError, DataError, nearest
@@ -33,9 +35,20 @@ N_ANNOTATORS = 3
 P_SHIFT = 0.6
 P_MERGE = 0.12
 DRAWN = ".drawn.json"
-LAYOUTS = ("bsds", "dis5k", "folder")
+LAYOUTS = ("bsds", "coco", "dis5k", "folder")
 BY_COMPLEXITY = ("te1", "te2", "te3", "te4")
 """Splits of layout `dis5k` that share their scenes: of every four, each split has the one of its rank."""
+
+NUMBERED_FROM = {"train": 1, "val": 100_001, "test": 200_001}
+"""Splits of layout `coco` and the number of their first image: no two images share one, in any split."""
+CATEGORIES = [
+    *({"id": k, "name": shape, "supercategory": "shape", "isthing": 1} for k, shape in enumerate(SHAPES, 1)),
+    *(
+        {"id": k, "name": f"ground, {texture}", "supercategory": "ground", "isthing": 0}
+        for k, texture in enumerate(TEXTURES, 1 + len(SHAPES))
+    ),
+]
+"""Classes of layout `coco`: shapes are things, the ground is stuff by its texture."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,13 @@ class Scene:
         image: (size, size, 3) uint8 RGB.
         instances: (size, size) int32, 0 = background, 1..n = connected visible parts of objects.
         classes: (n + 1,) int32, 0 for the background, else 1 + index in `SHAPES`.
+        ground: Texture of the background, index in `TEXTURES`.
     """
 
     image: np.ndarray
     instances: np.ndarray
     classes: np.ndarray
+    ground: int
 
 
 def draw_scene(rng: np.random.Generator, style: Style) -> Scene:
@@ -95,7 +110,8 @@ def draw_scene(rng: np.random.Generator, style: Style) -> Scene:
     side = 2 * style.size
     y, x = np.mgrid[:side, :side].astype(np.float32) / 2
     hue = rng.uniform()
-    canvas = _surface(rng, style, hue, x, y)
+    ground = _texture(rng, style)
+    canvas = _surface(rng, style, ground, hue, x, y)
     owners = np.zeros((side, side), dtype=np.int32)
     shapes = [0]
     for _ in range(rng.integers(3, 7)):
@@ -104,13 +120,13 @@ def draw_scene(rng: np.random.Generator, style: Style) -> Scene:
         for part in _parts(rng, mask, u, v):
             shapes.append(shape + 1)
             owners[part] = len(shapes) - 1
-            canvas[part] = _surface(rng, style, hue, u[part], v[part])
+            canvas[part] = _surface(rng, style, _texture(rng, style), hue, u[part], v[part])
     canvas = canvas.reshape(style.size, 2, style.size, 2, 3).mean(axis=(1, 3))
     canvas += rng.normal(0, 0.015, canvas.shape)
     # BSDS marks the pixel left of and above a step; sampling up there keeps the bias small.
     instances, kept = _connected(owners[::2, ::2], len(shapes), MIN_VISIBLE * style.size**2)
     classes = np.array([0, *(shapes[owner] for owner in kept)], dtype=np.int32)
-    return Scene(np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8), instances, classes)
+    return Scene(np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8), instances, classes, TEXTURES.index(ground))
 
 
 def annotate(scene: Scene, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -150,15 +166,16 @@ def draw_dataset(
 
     `bsds`: images/SPLIT/ID.png, groundTruth/SPLIT/ID.mat and, beside them, instances/SPLIT/ID.png with
     16-bit labels. `dis5k`: DIS-TR/im/ID.png and so on, and DIS-TR/gt/ID.png with the objects in white; as in
-    DIS5K the four test splits rise in complexity, here by the length of the objects' outline. `folder`: the
-    images alone. Ids are the split's name and a number, and unique.
+    DIS5K the four test splits rise in complexity, here by the length of the objects' outline. `coco`:
+    SPLIT/NUMBER.png, annotations/instances_SPLIT.json with the objects, and the panoptic map of COCO's format with
+    the ground besides. `folder`: the images alone. Ids are unique: the split's name and a number, or one number.
 
     Args:
         destination: Folder to fill.
         splits: Number of scenes per split.
         size: Side in pixels; by default the style's own.
         seed: Scenes of different seeds have nothing in common.
-        layout: `bsds`, `dis5k` or `folder`.
+        layout: One of `LAYOUTS`.
         style: Name in `STYLES`.
         jobs: Processes; the result is the same for any number.
 
@@ -177,6 +194,8 @@ def draw_dataset(
         )
     if layout == "dis5k" and (unknown := sorted(set(splits) - set(dis5k.PARTS))):
         raise ConfigError(f"draw: layout dis5k has no split '{unknown[0]}'.{nearest(unknown[0], dis5k.PARTS)}")
+    if layout == "coco" and (unknown := sorted(set(splits) - set(NUMBERED_FROM))):
+        raise ConfigError(f"draw: layout coco has no split '{unknown[0]}'.{nearest(unknown[0], NUMBERED_FROM)}")
     chosen = STYLES[style] if size is None else replace(STYLES[style], size=size)
     recipe = {"version": 1, "style": asdict(chosen), "seed": seed, "layout": layout, "splits": splits}
     _claim(destination, recipe)
@@ -195,6 +214,9 @@ def draw_dataset(
     else:
         for order in track(missing, "drawing scenes", total=len(wanted), done=done):
             _draw(order)
+    if layout == "coco":
+        for split in splits:
+            _list_segments(destination, split, [order for order in wanted if order.split == split])
     return len(missing)
 
 
@@ -233,9 +255,14 @@ def _parts(rng: np.random.Generator, mask: np.ndarray, u: np.ndarray, v: np.ndar
     return [mask & half, mask & ~half]
 
 
-def _surface(rng: np.random.Generator, style: Style, hue: float, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _texture(rng: np.random.Generator, style: Style) -> str:
+    return "plain" if rng.uniform() < style.plain else str(rng.choice(TEXTURES[1:]))
+
+
+def _surface(
+    rng: np.random.Generator, style: Style, texture: str, hue: float, u: np.ndarray, v: np.ndarray
+) -> np.ndarray:
     """Colour of the points (u, v), in pixels: two tones of one hue in a texture, under a slanting light."""
-    texture = "plain" if rng.uniform() < style.plain else str(rng.choice(TEXTURES[1:]))
     period = rng.uniform(*style.period)
     s, t = _turned(u, v, rng.uniform(0, np.pi))
     s, t = s / period + rng.uniform(), t / (period * rng.uniform(0.8, 1.25)) + rng.uniform()
@@ -319,6 +346,12 @@ class _Order:
         name = f"{self.split}{self.index:05d}"
         if self.layout == "folder":
             return [self.destination / f"{name}.png"]
+        if self.layout == "coco":
+            name = f"{self.number():012d}"
+            return [
+                self.destination / "annotations" / f"panoptic_{self.split}" / f"{name}.png",
+                self.destination / self.split / f"{name}.png",
+            ]
         if self.layout == "dis5k":
             part = self.destination / dis5k.PARTS[self.split]
             return [part / dis5k.MASKS / f"{name}.png", part / dis5k.IMAGES / f"{name}.png"]
@@ -327,6 +360,10 @@ class _Order:
             self.destination / "groundTruth" / self.split / f"{name}.mat",
             self.destination / "images" / self.split / f"{name}.png",
         ]
+
+    def number(self) -> int:
+        """Number of the image in layout `coco`."""
+        return NUMBERED_FROM[self.split] + self.index
 
 
 def _draw(order: _Order) -> None:
@@ -347,7 +384,59 @@ def _draw(order: _Order) -> None:
         write_bsds_annotation(paths[1], segmentations, boundaries)
     elif order.layout == "dis5k":
         write_bytes(paths[0], _png(np.where(scene.instances > 0, np.uint8(255), np.uint8(0))))
+    elif order.layout == "coco":
+        write_bytes(paths[0], _png(_segments(scene)))
     write_bytes(paths[-1], _png(scene.image))
+
+
+def _segments(scene: Scene) -> np.ndarray:
+    """The panoptic map of a scene as colours: the class in red, the number of the instance in green.
+
+    So the lists of layout `coco` can be made from these files alone, also after a drawing that was killed.
+    """
+    classes = scene.classes.copy()
+    classes[0] = 1 + len(SHAPES) + scene.ground
+    colours = np.zeros((*scene.instances.shape, 3), np.uint8)
+    colours[..., 0], colours[..., 1] = classes[scene.instances], scene.instances
+    return colours
+
+
+def _list_segments(destination: Path, split: str, orders: list[_Order]) -> None:
+    """Write the two JSON files of a split of layout `coco`, if they are not there."""
+    folder = destination / "annotations"
+    instances, panoptic = folder / f"instances_{split}.json", folder / f"panoptic_{split}.json"
+    if instances.is_file() and panoptic.is_file():
+        return
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
+    for order in orders:
+        segments, image = order.paths()
+        with Image.open(segments) as file:
+            colours = np.asarray(file)
+        height, width = colours.shape[:2]
+        ids = colours[..., 0] + 256 * colours[..., 1].astype(np.int64)
+        images.append({"id": order.number(), "file_name": image.name, "height": height, "width": width})
+        listed = []
+        for key in np.unique(ids).tolist():
+            mask = ids == key
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            x, y = int(columns[0]), int(rows[0])
+            shown = {
+                "id": key,
+                "category_id": key % 256,
+                "iscrowd": 0,
+                "area": int(mask.sum()),
+                "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+            }
+            listed.append(shown)
+            if key % 256 <= len(SHAPES):
+                mask_runs = instance_files.encode(mask)
+                objects.append({**shown, "id": len(objects) + 1, "image_id": order.number(), "segmentation": mask_runs})
+        maps.append({"image_id": order.number(), "file_name": segments.name, "segments_info": listed})
+    things = [category for category in CATEGORIES if category["isthing"]]
+    write_json(instances, {"images": images, "annotations": objects, "categories": things})
+    write_json(panoptic, {"images": images, "annotations": maps, "categories": CATEGORIES})
 
 
 def _png(array: np.ndarray) -> bytes:

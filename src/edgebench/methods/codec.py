@@ -37,20 +37,31 @@ class Codec(Protocol):
         """Latents -> grey (B, 1, H, W), the mean of the three colours, around [-1, 1] but not clipped."""
         ...
 
+    def decode_colour(self, latents: Tensor) -> Tensor:
+        """Latents -> RGB (B, 3, H, W), around [-1, 1] but not clipped."""
+        ...
+
 
 class VaeCodec(nn.Module):
-    """The frozen autoencoder of Stable Diffusion; the mean of its posterior is taken, without sampling.
+    """The frozen autoencoder of a latent diffusion model; the mean of its posterior is taken, without sampling.
 
     Pictures go through it one by one: at 1024 pixels one fills a GPU, and several would only take more memory.
     """
 
-    def __init__(self, vae: AutoencoderKL, precision: Literal["fp32", "bf16"] = "fp32", tiled: bool = False) -> None:
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        tiled: bool = False,
+        colour: bool = False,
+    ) -> None:
         """Take over `vae`, whose last convolution is averaged over the colours: masks and edges are grey.
 
         Args:
             vae: Autoencoder.
             precision: Of its convolutions.
             tiled: Encode and decode large pictures in overlapping tiles: less memory, and results that differ slightly.
+            colour: Leave the last convolution alone, so that colours can be decoded too.
         """
         super().__init__()
         kept: Any = vae
@@ -59,11 +70,14 @@ class VaeCodec(nn.Module):
         self.factor = 2 ** (len(kept.config["block_out_channels"]) - 1)
         self.channels = int(kept.config["latent_channels"])
         self.scaling = float(kept.config["scaling_factor"])
-        colours = self.vae.decoder.conv_out
-        grey = nn.Conv2d(colours.in_channels, 1, colours.kernel_size, padding=colours.padding)
-        grey.weight.data = colours.weight.data.mean(0, keepdim=True)
-        grey.bias.data = colours.bias.data.mean(0, keepdim=True)  # type: ignore[union-attr]
-        self.vae.decoder.conv_out = grey.requires_grad_(False)
+        self.shift = float(kept.config.get("shift_factor") or 0)
+        self.colour = colour
+        if not colour:
+            colours = self.vae.decoder.conv_out
+            grey = nn.Conv2d(colours.in_channels, 1, colours.kernel_size, padding=colours.padding)
+            grey.weight.data = colours.weight.data.mean(0, keepdim=True)
+            grey.bias.data = colours.bias.data.mean(0, keepdim=True)  # type: ignore[union-attr]
+            self.vae.decoder.conv_out = grey.requires_grad_(False)
         self.vae.enable_slicing()
         if tiled:
             self.vae.enable_tiling()
@@ -71,12 +85,25 @@ class VaeCodec(nn.Module):
     def encode(self, pictures: Tensor) -> Tensor:
         """As in `Codec`."""
         with self._autocast(pictures):
-            return self.vae.encode(pictures).latent_dist.mode().float() * self.scaling
+            return (self.vae.encode(pictures).latent_dist.mode().float() - self.shift) * self.scaling
 
     def decode(self, latents: Tensor) -> Tensor:
         """As in `Codec`."""
+        return self._decoded(latents).mean(1, keepdim=True) if self.colour else self._decoded(latents)
+
+    def decode_colour(self, latents: Tensor) -> Tensor:
+        """As in `Codec`.
+
+        Raises:
+            ConfigError: the code was made without colour.
+        """
+        if not self.colour:
+            raise ConfigError("This autoencoder decodes grey alone. Make its code with colour=True.")
+        return self._decoded(latents)
+
+    def _decoded(self, latents: Tensor) -> Tensor:
         with self._autocast(latents):
-            return self.vae.decode(latents / self.scaling).sample.float()
+            return self.vae.decode(latents / self.scaling + self.shift).sample.float()
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -145,6 +172,11 @@ class PatchCodec(nn.Module):
         # The mean over the colours commutes with the code, so a third of the numbers suffices.
         basis, mean = (each.unflatten(-1, (3, -1)).mean(-2) for each in (self.basis, self.mean))
         patches = torch.einsum("kp,bkhw->bphw", basis, latents * self.scale) + mean[:, None, None]
+        return functional.pixel_shuffle(patches, self.factor)
+
+    def decode_colour(self, latents: Tensor) -> Tensor:
+        """As in `Codec`."""
+        patches = torch.einsum("kp,bkhw->bphw", self.basis, latents * self.scale) + self.mean[:, None, None]
         return functional.pixel_shuffle(patches, self.factor)
 
     def _patches(self, pictures: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from edgebench.metrics.masks import mask_skeleton
 
@@ -24,20 +25,31 @@ class CenterlineDice(NamedTuple):
     sensitivity: float | None
 
 
-def cldice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> CenterlineDice:
+def cldice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance: float = 0.0) -> CenterlineDice:
     """The clDice of two masks, bool (H, W) each, with scikit-image's skeletons as in the authors' code.
 
     That code calls the terms by each other's names, which leaves clDice the same. It tolerates no distance:
-    lines one pixel wide that lie two pixels apart score next to nothing, so grow both masks by the distance
-    that shall be forgiven.
+    lines one pixel wide that lie two pixels apart score next to nothing.
+
+    Args:
+        prediction: bool (H, W).
+        truth: bool (H, W).
+        tolerance: How far from a mask a centre line may lie and still count as covered, pixels; 0 as released.
     """
-    precision = _share(mask_skeleton(prediction), truth)
-    sensitivity = _share(mask_skeleton(truth), prediction)
+    precision = _share(mask_skeleton(prediction), _grown(truth, tolerance))
+    sensitivity = _share(mask_skeleton(truth), _grown(prediction, tolerance))
     if precision is None and sensitivity is None:
         return CenterlineDice(None, None, None)
     if not precision or not sensitivity:
         return CenterlineDice(0.0, precision, sensitivity)
     return CenterlineDice(2 * precision * sensitivity / (precision + sensitivity), precision, sensitivity)
+
+
+def _grown(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
+    """The pixels within `distance` of a mask."""
+    if distance <= 0 or not mask.any():
+        return mask
+    return ndimage.distance_transform_edt(~mask) <= distance
 
 
 def _share(line: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float | None:

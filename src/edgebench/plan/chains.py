@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest, sha256_file
 from edgebench.plan.definitions import Protocol, Scale
-from edgebench.plan.methods import settings_class
+from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.runs import EVALUATE_VERSION, Run
 from edgebench.plan.settings import (
     Evaluate,
     OnImages,
+    Predict,
     Released,
     Resources,
     Settings,
@@ -30,8 +31,8 @@ Map = dict[str, Any]
 SKELETONS = "skeletons"
 LARGE_SET = 200
 """With more images, work on masks asks for several cores; with fewer, starting processes costs more than it saves."""
-# The method of a run that a training run takes something from, by the setting that names the run.
-MADE_FOR_TRAINING = {"labels": "mask_edges", "edge_targets": "mask_contours"}
+# What methods of scoring read of a predict run; all others read maps.
+SCORES = {"instances": "instances", "panoptic": "panoptic"}
 
 
 class Chain:
@@ -102,11 +103,13 @@ class Chain:
             other = getattr(settings, name)
             if other is not None:
                 inputs[name] = self.bench.checkpoint_run(other)
-        if settings.method == "brought":
-            content["files"] = _folder_digest(content["folder"], self.where)
-        for name, maker in MADE_FOR_TRAINING.items():
-            if name in inputs:
-                self._check_made_for(role, content, name, inputs[name], maker)
+        if settings.BRINGS:
+            brought = {key: content[key] for key in settings.BRINGS if content[key] is not None}
+            content["files"] = _brought_digest(brought, f"{self.where}: run '{role}'")
+        for name in sorted(roles & inputs.keys()):
+            self._check_made_for(role, settings, content, name, inputs[name])
+            if name in settings.NEEDS:
+                self._check_writes(role, settings, content, name, inputs[name])
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
         if content.get("tune_on"):
@@ -141,19 +144,42 @@ class Chain:
                 f"'{start.role}' with preset '{start.settings.get('preset')}'. Give both the same."
             )
 
-    def _check_made_for(self, role: str, content: Map, name: str, made: Run, maker: str) -> None:
-        """Check that a run makes what training asks for under `name`, and of the images that it trains on."""
+    def _check_made_for(self, role: str, settings: Settings, content: Map, name: str, made: Run) -> None:
+        """Check that a run makes what another one asks for under `name`, and of the images that this is about."""
         what = name.replace("_", " ")
-        if made.settings["method"] != maker:
+        makers = settings.MADE_BY.get(name)
+        if makers and made.settings["method"] not in makers:
+            known = " or ".join(f"'{each}'" for each in makers)
             raise ConfigError(
                 f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
-                f"'{made.settings['method']}'; only a run of method '{maker}' makes {what}."
+                f"'{made.settings['method']}'; only a run of method {known} makes {what}."
             )
-        same = [content[key] == made.settings[key] for key in ("dataset", "split")]
-        if not all(same):
+        same = [content.get(key) == made.settings.get(key) for key in ("dataset", "split")]
+        if name in settings.OF_SAME_IMAGES and not all(same):
+            does = "trains on" if isinstance(settings, Train) else "works on"
             raise ConfigError(
-                f"{self.where}: run '{role}' trains on {content['dataset']}/{content['split']}, but its {what} come "
-                f"from {made.settings['dataset']}/{made.settings['split']}. Give both the same data set and split."
+                f"{self.where}: run '{role}' {does} {content['dataset']}/{content['split']}, but its {what} come "
+                f"from {made.settings.get('dataset')}/{made.settings.get('split')}. Give both the same data set and "
+                f"split."
+            )
+
+    def _check_writes(self, role: str, settings: Settings, content: Map, name: str, made: Run) -> None:
+        """Check that a run writes what another one reads under `name`, and for as many images."""
+        what, wanted = name.replace("_", " "), settings.NEEDS[name]
+        written = settings_class(made.stage, made.settings["method"], self.where).WRITES
+        if written != wanted:
+            models = all_settings().items()
+            able = sorted({method for (_, method), each in models if wanted == each.WRITES})
+            raise ConfigError(
+                f"{self.where}: the {what} of run '{role}' come from '{made.role}' of method "
+                f"'{made.settings['method']}', which writes {written}. Name a run that writes {wanted}, of one of the "
+                f"methods {', '.join(able)}."
+            )
+        ours, theirs = content.get("limit"), made.settings.get("limit")
+        if isinstance(settings, Predict) and theirs is not None and (ours is None or ours > theirs):
+            raise ConfigError(
+                f"{self.where}: run '{role}' works on {ours or 'all'} images, but its {what} come from '{made.role}', "
+                f"which stops after {theirs} (limit). Give both the same limit."
             )
 
 
@@ -164,8 +190,9 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         ConfigError: the data set or the predict run lacks what the protocol needs.
     """
     assert predict.dataset is not None
+    _check_written(predict, protocol)
     definition = protocol.content()
-    if protocol.method == "edges" and protocol.max_distance is None:
+    if protocol.method in ("edges", "instance_edges") and protocol.max_distance is None:
         tolerance = predict.dataset.get("edge_tolerance")
         if tolerance is None:
             raise ConfigError(
@@ -184,7 +211,7 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         split=predict.settings["split"],
         limit=predict.settings["limit"],
         predictions=predict.role,
-        resources=_on_masks(predict.settings, predict.dataset) if protocol.method == "masks" else Resources(),
+        resources=_for_scoring(protocol, predict.settings, predict.dataset),
     )
     return Run(
         stage="evaluate",
@@ -204,6 +231,31 @@ def evaluation_run(bench: Workbench, predict: Run, protocol: Protocol) -> Run:
         protocol=definition,
         resources=settings.resources.model_dump(),
     )
+
+
+def _check_written(predict: Run, protocol: Protocol) -> None:
+    """Check that a predict run writes what a protocol scores."""
+    written = settings_class("predict", predict.settings["method"], predict.role).WRITES
+    scored = SCORES.get(protocol.method, "maps")
+    if written != scored:
+        raise ConfigError(
+            f"config/protocols/{protocol.name}.yaml: method '{protocol.method}' scores {scored}, but run "
+            f"'{predict.role}' of method '{predict.settings['method']}' writes {written}. Score a run that writes "
+            f"{scored} ('evaluates' of the recipe names it), or drop the protocol."
+        )
+
+
+def _for_scoring(protocol: Protocol, settings: Map, dataset: Map) -> Resources:
+    """What an evaluation asks of a machine."""
+    if protocol.method == "masks":
+        return _on_masks(settings, dataset)
+    if protocol.method not in ("instances", "panoptic", "instance_edges"):
+        return Resources()
+    images = _count(settings, dataset)
+    # Instances are scored by one process in little time; matching edges takes a second of one core per image.
+    cpus = 4 if images > LARGE_SET and protocol.method != "instances" else 1
+    seconds = {"instances": 0.05, "panoptic": 0.05, "instance_edges": 1}[protocol.method]
+    return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images * seconds / 60 / cpus, disk_mb=5 + images / 100)
 
 
 def _skeletons_run(predict: Run) -> Run:
@@ -229,22 +281,34 @@ def _skeletons_run(predict: Run) -> Run:
 
 def _on_masks(settings: Map, dataset: Map) -> Resources:
     """What work on the masks of a split asks of a machine."""
-    images = dataset["images"].get(settings["split"], 0)
-    images = min(images, settings["limit"] or images)
+    images = _count(settings, dataset)
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
 
 
-def _folder_digest(folder: str, where: str) -> str:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise ConfigError(f"{where}: the folder of brought maps '{folder}' does not exist.")
-    files = [(p, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
-    return _digest_of(tuple((p, each.st_size, each.st_mtime_ns) for p, each in files))
+def _count(settings: Map, dataset: Map) -> int:
+    """Images of the split that a run works on."""
+    images: int = dataset["images"].get(settings["split"], 0)
+    return min(images, settings["limit"] or images)
+
+
+def _brought_digest(brought: dict[str, str], where: str) -> str:
+    """Digest of the names and contents of files and folders that somebody brought, by the setting that names them."""
+    found: dict[Path, list[Path]] = {}
+    for key, named in brought.items():
+        path = Path(named).expanduser()
+        if key == "folder" and not path.is_dir():
+            raise ConfigError(f"{where}: key 'folder': there is no folder '{named}'.")
+        if key != "folder" and not path.is_file():
+            raise ConfigError(f"{where}: key '{key}': there is no file '{named}'.")
+        found[path] = [path] if path.is_file() else [each for each in sorted(path.rglob("*")) if each.is_file()]
+    files = [(each, each.relative_to(top if top.is_dir() else top.parent)) for top in found for each in found[top]]
+    states = [(path, name.as_posix(), path.stat()) for path, name in files]
+    return _digest_of(tuple((path, name, each.st_size, each.st_mtime_ns) for path, name, each in states))
 
 
 @cache
-def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _digest_of(files: tuple[tuple[Path, str, int, int], ...]) -> str:
     """Digest of the contents; read once however many sections, seeds and scales predict with the same files."""
-    return digest([(path.name, sha256_file(path)) for path, _, _ in files], length=16)
+    return digest([(name, sha256_file(path)) for path, name, _, _ in files], length=16)

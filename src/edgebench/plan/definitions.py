@@ -148,7 +148,8 @@ class Protocol(Strict):
     Attributes:
         method: `edges` matches boundaries with annotators, `crispness` needs no annotators, `perceptual` compares
             maps and drawings as pictures (FID, LPIPS), `masks` compares foreground, `outlines` the edges predicted
-            beside masks.
+            beside masks, `instances` scores objects as COCO does, `panoptic` gives panoptic quality, and
+            `instance_edges` matches edges with the borders between the segments of a panoptic ground truth.
         columns: Prefix of the columns that it gives (`seval` gives `seval_ods`, `seval_ois`, ...); may be empty.
         nms: Suppression before thresholding; null for none.
         thin: Whether binary maps are thinned before matching.
@@ -158,11 +159,18 @@ class Protocol(Strict):
         networks: Checkpoints that `perceptual` needs, by what they are for: `inception` and `lpips`.
         rule: Whose conventions `masks` follows: the public evaluators' (`standard`) or the authors' (`diffdis`); see
             `edgebench.metrics.masks.protocols`.
+        per_class: Whether `instances` matches within categories and averages over them; else all are one.
+        images: Which images `instances` counts: `all`, those with `adjacent` objects of one class, or those with
+            none (`apart`).
+        reach: Distance within which two objects are adjacent, pixels.
+        void: Whether `instance_edges` takes the border of unlabelled regions for an edge.
+        truth: Whose borders are the edges of `instance_edges`: those of the segments of a panoptic map, or those of
+            instances, where a data set has no such map.
     """
 
     name: Name
     title: str
-    method: Literal["edges", "crispness", "perceptual", "masks", "outlines"]
+    method: Literal["edges", "crispness", "perceptual", "masks", "outlines", "instances", "panoptic", "instance_edges"]
     columns: str
     nms: EdgeNms | None = None
     thin: bool = True
@@ -171,6 +179,11 @@ class Protocol(Strict):
     map: Literal["probability", "binary"] = "probability"
     networks: dict[Literal["inception", "lpips"], Name] = {}
     rule: Literal["standard", "diffdis"] | None = None
+    per_class: bool = False
+    images: Literal["all", "adjacent", "apart"] = "all"
+    reach: PositiveInt = 2
+    void: bool = False
+    truth: Literal["panoptic", "instances"] = "panoptic"
 
     @model_validator(mode="after")
     def _networks_where_needed(self) -> Protocol:
@@ -184,12 +197,36 @@ class Protocol(Strict):
             raise ValueError("method 'masks' needs 'rule' (standard or diffdis), and no other does")
         return self
 
+    @model_validator(mode="after")
+    def _own_fields_alone(self) -> Protocol:
+        owners = {
+            **dict.fromkeys(("per_class", "images", "reach"), "instances"),
+            **dict.fromkeys(("void", "truth"), "instance_edges"),
+        }
+        for name, owner in owners.items():
+            if name in self.model_fields_set and self.method != owner:
+                raise ValueError(f"'{name}' belongs to method '{owner}', not to '{self.method}'")
+        if "reach" in self.model_fields_set and self.images == "all":
+            raise ValueError("'reach' means nothing with 'images: all'")
+        return self
+
     def content(self) -> dict[str, Any]:
         """What decides the scores, as plain data: fields of other methods do not count."""
+        named = {"name", "title", "method", "columns"}
+        edges = {"nms", "thin", "max_distance", "thresholds"}
+        own = {
+            "masks": named | {"rule"},
+            "outlines": named,
+            "instances": named | {"per_class", "images"} | ({"reach"} if self.images != "all" else set()),
+            "panoptic": named,
+            "instance_edges": named | edges | {"void", "truth"},
+        }
+        # The first protocols carry fields of one another, which their runs' ids keep.
+        kept = own.get(self.method, named | edges | {"map", "networks"})
+        content = self.model_dump(mode="json", include=kept)
         if self.method in ("masks", "outlines"):
-            own = {"name", "title", "method", "columns", "rule"}
-            return self.model_dump(mode="json", include=own, exclude_none=True)
-        return self.model_dump(mode="json", exclude={"rule"})
+            return {name: value for name, value in content.items() if value is not None}
+        return content
 
 
 class Recipe(Strict):

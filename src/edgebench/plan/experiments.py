@@ -46,10 +46,18 @@ COLUMNS_OF = {
         "iou",
     ],
     "outlines": ["mae", "iou"],
+    "instances": ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100"],
+    "panoptic": [f"{quality}{classes}" for classes in ("", "_things", "_stuff") for quality in ("pq", "sq", "rq")],
+    "instance_edges": ["ods", "ois", "ap", "cldice", "cldice_plain"],
 }
 """What each method of scoring gives, after the prefix of its protocol."""
-RECORD_COLUMNS = ["seconds_per_image", "added_params_percent"]
-"""What the records of runs give."""
+RECORD_COLUMNS = [
+    "seconds_per_image",
+    "added_params_percent",
+    *(f"{role}_seconds_per_image" for role in ("edges", "labels")),
+    *("edge_share", "interior_share", "unknown_share", "guarded", "kept_tau"),
+]
+"""What the records of runs give: the scored run's, that of the edges it was given, that of the labels behind them."""
 
 
 class TableMaker:

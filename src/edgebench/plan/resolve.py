@@ -62,11 +62,56 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
         merged = merge(_without_other_methods(merged, content), content)
         if layer.kind == "recipe":
             methods = {role: settings.get("method") for role, settings in merged.items()}
+    merged = _on_images_of_users(merged, layers)
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in scales:
         _check_scale(layer, resolved)
         _check_rows(layer, layers)
     return resolved
+
+
+IMAGES = ("dataset", "split", "limit")
+"""Which images a run works on."""
+
+
+def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
+    """Give runs that name no data set the images of the run that uses them.
+
+    A chain such as masks -> refined masks then names its data set once, and a section of a table changes it once.
+    """
+    models = {
+        role: settings_class(str(content["stage"]), str(content["method"]), _origin(layers, f"{role}.method"))
+        for role, content in merged.items()
+        if {"stage", "method"} <= content.keys()
+    }
+    found = dict(merged)
+    waiting = {role for role in models if "dataset" in models[role].model_fields and "dataset" not in found[role]}
+    while waiting:
+        images: Map = {}
+        for role in sorted(waiting):
+            users = [
+                user
+                for user in models.keys() - waiting
+                if any(found[user].get(name) == role for name in role_fields(models[user]))
+            ]
+            taken = {user: _images(found[user], models[user]) for user in sorted(users)}
+            if len({str(each) for each in taken.values()}) > 1:
+                raise ConfigError(
+                    f"{_origin(layers, role)}: run '{role}' names no data set, and the runs that use it "
+                    f"({', '.join(taken)}) are of different images. Give it a dataset and a split."
+                )
+            if taken and any(taken.values()):
+                images[role] = next(iter(taken.values()))
+        if not images:
+            break  # what nobody uses lacks a data set, as the check of its settings tells
+        found |= {role: each | found[role] for role, each in images.items()}
+        waiting -= images.keys()
+    return found
+
+
+def _images(content: Map, model: type[Settings]) -> Map:
+    fields = {key: field for key, field in model.model_fields.items() if key in IMAGES}
+    return {key: content.get(key, field.default) for key, field in fields.items()} if "dataset" in content else {}
 
 
 def _fitting(content: Map, merged: Map) -> Map:

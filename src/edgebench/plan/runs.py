@@ -21,6 +21,7 @@ EVALUATE_VERSION = {
     "outlines": 1,
     "instances": 1,
     "panoptic": 1,
+    "instance_edges": 1,
 }
 
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.

@@ -28,6 +28,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], BY_SCALE]
 Precision = Annotated[Literal["fp32", "bf16"], BY_SCALE]
+Written = Literal["weights", "maps", "instances", "panoptic", "semantic", "labels", "skeletons"]
 Limit = Annotated[PositiveInt | None, BY_SCALE]
 
 
@@ -63,11 +64,22 @@ class Settings(Strict):
     Attributes:
         VERSION: Raised by hand when the results of this stage and method change; part of the identity.
         RANDOM: Whether the seed matters; runs without randomness are shared between seeds.
+        MADE_BY: The methods that the run has which a field names, by field; fields that are not here take any.
+        OF_SAME_IMAGES: The fields whose run must be of the same data set and split as this one.
+        WRITES: What the run keeps, of each image if it predicts; it decides what protocols can score it.
+        NEEDS: What the run that a field names must write, as its WRITES says, by field. A predict run reads it of all
+            images that it works on.
+        BRINGS: Fields that name files or folders of one's own, whose contents are part of the identity.
         resources: What the run asks of a machine; no part of the identity.
     """
 
     VERSION: ClassVar[int] = 1
     RANDOM: ClassVar[bool] = False
+    MADE_BY: ClassVar[dict[str, tuple[str, ...]]] = {}
+    OF_SAME_IMAGES: ClassVar[frozenset[str]] = frozenset()
+    WRITES: ClassVar[Written] = "weights"
+    NEEDS: ClassVar[dict[str, Written]] = {}
+    BRINGS: ClassVar[tuple[str, ...]] = ()
 
     stage: Literal["train", "predict", "evaluate"]
     method: str
@@ -104,7 +116,7 @@ class Train(OnImages):
 
     Attributes:
         start: Training run to start from.
-        labels: Run of method `mask_edges` that makes the labels; without it the data set's own annotations.
+        labels: Run that makes the labels, of a method of `MADE_BY`; without it the data set's own annotations.
         steps: Optimiser steps.
         batch: Samples of one micro-batch.
         accumulate: Micro-batches averaged for one optimiser step, shared among all GPUs.
@@ -116,6 +128,8 @@ class Train(OnImages):
     """
 
     RANDOM: ClassVar[bool] = True
+    MADE_BY: ClassVar[dict[str, tuple[str, ...]]] = {"labels": ("mask_edges",)}
+    OF_SAME_IMAGES: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     stage: Literal["train"]
     start: Role | None = None
@@ -126,7 +140,7 @@ class Train(OnImages):
     learning_rate: Annotated[float, Field(gt=0), BY_SCALE]
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     schedule: Annotated[
-        Literal["constant", "linear_warmup", "exponential", "compounding_decay", "nominal_decay"], BY_SCALE
+        Literal["constant", "linear_warmup", "cosine", "exponential", "compounding_decay", "nominal_decay"], BY_SCALE
     ] = "constant"
     warmup_steps: Annotated[int, Field(ge=0), BY_SCALE] = 0
     gradient_clip: Annotated[Annotated[float, Field(gt=0)] | None, BY_SCALE] = None
@@ -158,7 +172,9 @@ class Released(Settings):
 
 
 class Predict(OnImages):
-    """Fields of every predict run."""
+    """Fields of every predict run; most methods keep a map of edges or of foreground."""
+
+    WRITES: ClassVar[Written] = "maps"
 
     stage: Literal["predict"]
     split: str = "test"

@@ -259,10 +259,15 @@ def write_counts(path: str | Path, evaluation: EdgeEvaluation) -> None:
     Keys: ids (n,), thresholds (T,), cntR sumR cntP sumP (n, T), cntR_per_annotator (n, T, A) and
     sumR_per_annotator (n, A) with -1 where an image has fewer annotators, ac (n,).
     """
-    names = ("thresholds", "cntR", "sumR", "cntP", "sumP", "cntR_per_annotator", "sumR_per_annotator", "ac")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         # A file object, because savez appends .npz to a name that lacks it.
-        np.savez_compressed(file, ids=np.array(evaluation.ids), **{name: getattr(evaluation, name) for name in names})
+        np.savez_compressed(file, **counts_of(evaluation))
+
+
+def counts_of(evaluation: EdgeEvaluation) -> dict[str, Any]:
+    """The arrays of an evaluation as `write_counts` writes them, by name."""
+    names = ("thresholds", "cntR", "sumR", "cntP", "sumP", "cntR_per_annotator", "sumR_per_annotator", "ac")
+    return {"ids": np.array(evaluation.ids), **{name: getattr(evaluation, name) for name in names}}
 
 
 def _evaluate(item: EdgeItem, protocol: EdgeProtocol) -> tuple[str, ImageCounts, float]:

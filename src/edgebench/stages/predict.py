@@ -40,6 +40,8 @@ def predict(spec: RunSpec) -> dict[str, Any]:
             timing.add(ids, [(time.perf_counter() - start) / len(ids)] * len(ids))
         for image_id, each in zip(ids, answers, strict=True):
             method.output.write(method.output.file(spec.folder, image_id), each)
+    if method.output.finish is not None:
+        method.output.finish(spec.folder, dataset)
     seconds = timing.read(dataset.ids)
     write_json(spec.folder / "timing.json", seconds)
     # The median: the first images also pay for loading and compiling.

@@ -16,7 +16,7 @@ from edgebench.errors import DataError
 from edgebench.files import read_json
 from edgebench.stages.devices import choose_device
 from edgebench.stages.fetch import require_preset
-from edgebench.stages.inputs import LabelledBy, map_file, open_input
+from edgebench.stages.inputs import LabelledBy, SegmentedBy, map_file, open_input
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
@@ -156,6 +156,43 @@ def _drawn_edge(folder: Path, image_id: str) -> np.ndarray:
     return np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
 
 
+def _mask2former(spec: RunSpec) -> Objective:
+    from edgebench.methods.mask2former.network import Mask2FormerNetwork
+    from edgebench.methods.mask2former.objective import Objective as Mask2formerObjective
+    from edgebench.methods.mask2former.objective import ObjectiveSettings
+    from edgebench.methods.mask2former.presets import network_config
+    from edgebench.methods.mask2former.pretrained import from_backbone
+
+    settings, inputs = spec.settings, spec.content["inputs"]
+    dataset: Any = open_input(spec)
+    categories = dataset.categories
+    if "labels" in inputs:
+        dataset = SegmentedBy(dataset, spec.input("labels"))
+    changes = {key: settings[key] for key in ("class_weight", "mask_weight", "dice_weight", "no_object_weight")}
+    for key, name in (("queries", "num_queries"), ("points", "train_num_points")):
+        changes |= {name: settings[key]} if settings[key] else {}
+    given = settings["preset"], len(categories)
+    if "backbone" in inputs:
+        network = from_backbone(spec.input("backbone"), *given, **changes)
+    else:
+        network = Mask2FormerNetwork(network_config(*given, **changes))
+    chosen = {field.name: settings[field.name] for field in fields(ObjectiveSettings)}
+    objective: Any = Mask2formerObjective(network, dataset, categories, ObjectiveSettings(**chosen))
+    return objective
+
+
+def _trace_backbone(spec: RunSpec) -> Objective:
+    from edgebench.methods.trace.pretraining import PretrainingObjective, fitted_codec
+    from edgebench.methods.trace.small import SmallTransformer, preset
+
+    settings = spec.settings
+    dataset: Any = open_input(spec)
+    config = preset(settings["preset"], settings["size"])
+    network = SmallTransformer(config)
+    objective: Any = PretrainingObjective(network, fitted_codec(dataset, config), dataset, settings["flip"])
+    return objective
+
+
 def _memo_released(spec: RunSpec) -> dict[str, Any]:
     from edgebench.methods.memo.released import convert_released
 
@@ -188,7 +225,12 @@ def _diffdis_released(spec: RunSpec) -> dict[str, Any]:
     return {"preset": released.preset, "parameters": released.parameters, **notes}
 
 
-_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {"memo": _memo, "diffdis": _diffdis}
+_OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
+    "memo": _memo,
+    "diffdis": _diffdis,
+    "trace_backbone": _trace_backbone,
+    "mask2former": _mask2former,
+}
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,
     "diffdis_released": _diffdis_released,

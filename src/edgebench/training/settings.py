@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,7 +26,8 @@ class LoopSettings:
         batch: Samples in one micro-batch, that is in one call of the objective's `loss`.
         accumulate: Micro-batches whose gradients are averaged for one step, over all processes.
         learning_rate: Peak rate of AdamW; a parameter group may scale it by `lr_scale`.
-        schedule: `constant`, `linear_warmup`, `exponential`, `compounding_decay` or `nominal_decay`, see `multiplier`.
+        schedule: `constant`, `linear_warmup`, `cosine`, `exponential`, `compounding_decay` or `nominal_decay`, see
+            `multiplier`.
         epochs: Epochs that the whole training stands for; only the two decays count them, and they need them.
         gradient_clip: Largest norm of the whole gradient, or None.
         precision: `bf16` runs the model's forward pass under autocast; weights stay float32.
@@ -94,6 +96,7 @@ class LoopSettings:
 
         - `constant`: 1.
         - `linear_warmup`: rises to 1 over `warmup_steps`, then stays.
+        - `cosine`: the same rise, then falls as half a cosine, to 0 at the end of training.
         - `exponential`: the same rise, then falls geometrically towards 0.01 at the end of training
           (the form of Marigold's published trainer).
         - `compounding_decay`, `nominal_decay`: DiffDIS' rule over `epochs`, as released and as it reads (see
@@ -103,8 +106,12 @@ class LoopSettings:
         if self.schedule in _DECAYS:
             assert self.epochs is not None
             return rise * _DECAYS[self.schedule](step, self.steps, self.epochs)
-        if self.schedule == "exponential" and step >= self.warmup_steps:
-            return float(0.01 ** ((step - self.warmup_steps) / (self.steps - self.warmup_steps)))
+        if step >= self.warmup_steps:
+            passed = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+            if self.schedule == "exponential":
+                return float(0.01**passed)
+            if self.schedule == "cosine":
+                return (1 + math.cos(math.pi * passed)) / 2
         return rise
 
 
@@ -112,4 +119,4 @@ _DECAYS: dict[str, Callable[[int, int, int], float]] = {
     "compounding_decay": compounding_decay,
     "nominal_decay": nominal_decay,
 }
-SCHEDULES = ("constant", "linear_warmup", "exponential", *_DECAYS)
+SCHEDULES = ("constant", "linear_warmup", "cosine", "exponential", *_DECAYS)

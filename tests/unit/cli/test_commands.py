@@ -55,7 +55,7 @@ class TestDoctor:
         monkeypatch.setenv("COLUMNS", "200")
         doctor()
         output = capsys.readouterr().out
-        for part in ("app", "onnx", "tensorboard"):
+        for part in ("app", "onnx", "tensorboard", "timm"):
             assert f"`pip install '.[{part}]'`" in output
         assert "limits  ONNX: missing" in output
 

@@ -138,6 +138,49 @@ def test_dis5k_layout_shows_the_same_objects_as_masks(tmp_path):
         assert np.array_equal(masks.mask(image_id), np.where(instances > 0, 255, 0))
 
 
+def test_coco_layout_agrees_with_itself(tmp_path):
+    """Objects, segments and classes are three views of one scene, and the image is that of the other layouts."""
+    draw_dataset(tmp_path / "coco", {"train": 6, "val": 1}, layout="coco", style="T", seed=3)
+    draw_dataset(tmp_path / "bsds", {"train": 6}, layout="bsds", style="T", seed=3)
+    dataset, edges = open_dataset("coco", tmp_path / "coco", "train"), BsdsDataset(tmp_path / "bsds", "train")
+    assert dataset.ids == [f"{k:012d}" for k in range(1, 7)]
+    assert open_dataset("coco", tmp_path / "coco", "val").ids == ["000000100001"]
+    assert [each.thing for each in dataset.categories.values()] == [True] * 4 + [False] * 4
+    alike = 0
+    for image_id, other in zip(dataset.ids, edges.ids, strict=True):
+        assert np.array_equal(dataset.image(image_id), edges.image(other))
+        drawn = np.asarray(Image.open(tmp_path / "bsds/instances/train" / f"{other}.png"))
+        ids, segments = dataset.panoptic(image_id)
+        objects, classes = dataset.instances(image_id), dataset.semantic(image_id)
+        assert len(objects.items) == drawn.max() == sum(dataset.categories[s.category].thing for s in segments.values())
+        for number, (item, mask) in enumerate(zip(objects.items, objects.masks(), strict=True), 1):
+            (segment,) = np.unique(ids[mask])
+            assert segments[segment].category == item.category
+            assert segments[segment].area == item.area == mask.sum()
+            label = np.unique(drawn[mask])
+            assert len(label) == 1
+            assert np.array_equal(drawn == label[0], mask), number
+            assert (classes[mask] == item.category).all()
+            near = ndimage.binary_dilation(mask)
+            alike += any(
+                other.category == item.category and (near & ground).any()
+                for other, ground in zip(objects.items, objects.masks(), strict=True)
+                if other is not item
+            )
+        (ground,) = np.unique(classes[drawn == 0])
+        assert 5 <= ground <= 8
+    assert alike > 4  # objects of one class that touch: what instance edges are about
+
+
+def test_coco_lists_are_made_of_the_maps_alone(tmp_path):
+    draw_dataset(tmp_path, {"train": 3}, size=32, layout="coco")
+    before = digests(tmp_path)
+    for name in ("annotations/instances_train.json", "annotations/panoptic_train/000000000002.png"):
+        (tmp_path / name).unlink()
+    assert draw_dataset(tmp_path, {"train": 3}, size=32, layout="coco") == 1
+    assert digests(tmp_path) == before
+
+
 def test_test_splits_rise_in_complexity(tmp_path):
     splits = [f"te{k}" for k in (1, 2, 3, 4)]
     draw_dataset(tmp_path, dict.fromkeys(splits, 6), layout="dis5k")
@@ -177,6 +220,7 @@ def test_unknown_style(tmp_path):
         draw_dataset(tmp_path, {"train": 1}, style="X")
 
 
-def test_dis5k_has_no_other_splits(tmp_path):
-    with pytest.raises(ConfigError, match="no split 'test'"):
-        draw_dataset(tmp_path, {"test": 1}, layout="dis5k")
+@pytest.mark.parametrize(("layout", "split"), [("dis5k", "test"), ("coco", "vd")])
+def test_layouts_have_no_other_splits(tmp_path, layout, split):
+    with pytest.raises(ConfigError, match=f"no split '{split}'"):
+        draw_dataset(tmp_path, {split: 1}, layout=layout)

@@ -203,7 +203,7 @@ def test_images_of_img2dataset(tmp_path: Path) -> None:
     assert dataset.image("000010002").shape == (5, 7, 3)
     assert dataset.image("000010002")[0, 0, 0] == 10002 % 251
     assert dataset.size("000000001") == (5, 7)
-    with pytest.raises(DataError, match="without boundaries"):
+    with pytest.raises(DataError, match="has no boundaries"):
         dataset.boundaries("000000001")
     with pytest.raises(DataError, match="no image with the id 'x' among 6"):
         dataset.image("x")

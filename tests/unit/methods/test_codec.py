@@ -67,6 +67,12 @@ class TestPatchCodec:
         expected = image.mean(1, keepdim=True)
         torch.testing.assert_close(codec.decode(codec.encode(image)), expected, atol=1e-4, rtol=0)
 
+    def test_decodes_colours(self) -> None:
+        codec, image = PatchCodec.fit(smooth(4), 2, 12), tensor(smooth(5)[-1])
+        latents = codec.encode(image)
+        torch.testing.assert_close(codec.decode_colour(latents), image, atol=1e-4, rtol=0)
+        torch.testing.assert_close(codec.decode(latents), codec.decode_colour(latents).mean(1, keepdim=True))
+
     def test_pictures_without_spread_have_a_code_too(self) -> None:
         grey = np.full((8, 8), 77, np.uint8)
         codec = PatchCodec.fit([grey, grey], 4, 5)
@@ -97,6 +103,25 @@ class TestVaeCodec:
         with torch.no_grad():
             expected = vae().decode(latents / 0.18215).sample.mean(1, keepdim=True)
             torch.testing.assert_close(VaeCodec(vae()).decode(latents), expected, atol=1e-5, rtol=1e-5)
+
+    def test_decodes_colours_where_it_was_made_to(self) -> None:
+        latents, codec = torch.randn(2, 4, 8, 8), VaeCodec(vae(), colour=True)
+        with torch.no_grad():
+            expected = vae().decode(latents / 0.18215).sample
+            torch.testing.assert_close(codec.decode_colour(latents), expected)
+            torch.testing.assert_close(codec.decode(latents), expected.mean(1, keepdim=True))
+        assert codec.state_dict().keys() == VaeCodec(vae()).state_dict().keys()
+        with pytest.raises(ConfigError, match="grey alone"):
+            VaeCodec(vae()).decode_colour(latents)
+
+    def test_latents_are_shifted_as_the_autoencoder_says(self) -> None:
+        shifted = vae()
+        shifted.register_to_config(shift_factor=0.0609, scaling_factor=1.5305)
+        picture, codec = torch.rand(1, 3, 32, 32) * 2 - 1, VaeCodec(shifted, colour=True)
+        with torch.no_grad():
+            latents = codec.encode(picture)
+            torch.testing.assert_close(latents, (vae().encode(picture).latent_dist.mean - 0.0609) * 1.5305)
+            torch.testing.assert_close(codec.decode_colour(latents), vae().decode(latents / 1.5305 + 0.0609).sample)
 
     def test_tiles(self) -> None:
         latents = torch.randn(2, 4, 12, 20)

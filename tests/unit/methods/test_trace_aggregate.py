@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from edgebench.errors import DataError
-from edgebench.methods.trace.aggregate import add_block, average_blocks, normalise_rows
+from edgebench.methods.trace.aggregate import BlockMean, add_block, average_blocks, normalise_rows
 from tests.unit.methods import trace_plain as plain
 
 
@@ -86,3 +86,41 @@ def test_a_total_of_another_grid_is_refused() -> None:
 def test_no_blocks_are_refused() -> None:
     with pytest.raises(DataError, match="at least one block"):
         average_blocks([], (4, 4))
+
+
+def given_by_rows(blocks: list[tuple[Tensor, tuple[int, int]]], rows: int) -> BlockMean:
+    mean = BlockMean()
+    for attention, grid in blocks:
+        for start in range(0, len(attention), rows):
+            span = slice(start, min(start + rows, len(attention)))
+            mean.add(attention[None, span], span, grid)
+    return mean
+
+
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_rows_at_a_time_give_the_same_mean(rows: int) -> None:
+    grids = [(4, 8), (2, 4), (4, 8), (1, 2), (2, 4)]
+    blocks = [(block(grid, seed, zeros=0.3), grid) for seed, grid in enumerate(grids)]
+    result = given_by_rows(blocks, rows).result()
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result[0], average_blocks(blocks, (4, 8)), atol=1e-6, rtol=0)
+    finer = given_by_rows(blocks, rows).result((8, 16))
+    torch.testing.assert_close(finer[0], average_blocks(blocks, (8, 16)), atol=1e-6, rtol=0)
+
+
+def test_sides_that_are_no_multiples_are_nearly_the_same() -> None:
+    grids = [(4, 5), (3, 2), (3, 2)]
+    blocks = [(block(grid, seed), grid) for seed, grid in enumerate(grids)]
+    result, expected = given_by_rows(blocks, 4).result()[0], average_blocks(blocks, (4, 5))
+    torch.testing.assert_close(result.sum(1), torch.ones(20))
+    assert 0 < (result - expected).abs().max() < 0.05 * expected.max()
+
+
+def test_rows_that_do_not_fit_are_refused() -> None:
+    mean = BlockMean()
+    with pytest.raises(DataError, match="rows 2 to 4 of a grid of 2x2"):
+        mean.add(torch.ones(1, 1, 4), slice(2, 4), (2, 2))
+    with pytest.raises(DataError, match="rows 3 to 5 of a grid of 2x2"):
+        mean.add(torch.ones(1, 2, 4), slice(3, 5), (2, 2))
+    with pytest.raises(DataError, match="at least one block"):
+        mean.result()

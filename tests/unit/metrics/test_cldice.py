@@ -35,3 +35,18 @@ def test_empty_masks():
     assert cldice(empty, empty) == CenterlineDice(None, None, None)
     assert cldice(empty, line(10)) == CenterlineDice(0.0, None, 0.0)
     assert cldice(line(10), empty) == CenterlineDice(0.0, 0.0, None)
+
+
+def test_within_a_tolerance_lines_apart_cover_each_other():
+    """Two lines two pixels apart: as if both masks had been grown by so much, but not their centre lines."""
+    assert cldice(line(12), line(10), 1.9).value == 0
+    assert cldice(line(12), line(10), 2.0) == CenterlineDice(1.0, 1.0, 1.0)
+    # Half of the line is out of reach of the other: its 15 pixels and the two that the tolerance adds.
+    assert cldice(line(12), line(10, 5, 20), 2.0) == pytest.approx((2 / (1 + 30 / 15), 15 / 30, 1.0))
+    assert cldice(line(10), line(10, 5, 20), 2.0) == pytest.approx((2 / (1 + 30 / 17), 17 / 30, 1.0))
+
+
+def test_a_tolerance_makes_nothing_of_nothing():
+    empty = np.zeros((30, 40), bool)
+    assert cldice(empty, empty, 3.0) == CenterlineDice(None, None, None)
+    assert cldice(empty, line(10), 3.0) == CenterlineDice(0.0, None, 0.0)

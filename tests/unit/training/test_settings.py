@@ -79,6 +79,14 @@ class TestMultiplier:
         assert ratios == pytest.approx([0.01 ** (1 / 8)] * 8)
         assert values[10] == pytest.approx(0.01)
 
+    def test_cosine_falls_to_nothing(self):
+        falling = settings(schedule="cosine", warmup_steps=2)
+        values = [falling.multiplier(step) for step in range(10)]
+        assert values[:3] == [0.5, 1.0, 1.0]
+        assert values[6] == pytest.approx(0.5)
+        assert values[2:] == sorted(values[2:], reverse=True)
+        assert 0 < values[9] < 0.05
+
     @pytest.mark.parametrize("schedule", ["compounding_decay", "nominal_decay"])
     def test_decays_may_rise_first(self, schedule):
         plain = settings(steps=90, schedule=schedule, epochs=90)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
 from edgebench.data.adapters.biped import BipedDataset
 from edgebench.data.adapters.bsds import BsdsDataset
+from edgebench.data.adapters.coco import CocoDataset
 from edgebench.data.adapters.davis import DavisDataset
 from edgebench.data.adapters.dis5k import Dis5kDataset
 from edgebench.data.adapters.duts import DutsDataset
@@ -21,6 +24,7 @@ from edgebench.data.adapters.nyud import NyudDataset
 from edgebench.data.adapters.pairs import PairsDataset
 from edgebench.data.adapters.shards import ShardDataset
 from edgebench.data.adapters.uded import UdedDataset
+from edgebench.data.instances import Instances
 from edgebench.errors import DataError, nearest
 
 
@@ -41,10 +45,24 @@ class Dataset(Protocol):
     def mask(self, image_id: str) -> np.ndarray:
         """Foreground, uint8 (H, W) from 0 to 255; a DataError where the layout has none."""
 
+    def instances(self, image_id: str) -> Instances:
+        """Objects with class, crowd and area as annotated; a DataError where the layout has none."""
+
+    def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
+        """Segment of each pixel, uint32 (H, W) with 0 for none, and what the segments are; else a DataError."""
+
+    def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Class of each pixel, (H, W): 0 = background or unlabelled, in VOC 255 = void; else a DataError."""
+
+    @property
+    def categories(self) -> Mapping[int, panoptic_files.Category]:
+        """The classes by id; a DataError where the layout has none."""
+
 
 LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
     "biped": BipedDataset,
     "bsds": BsdsDataset,
+    "coco": CocoDataset,
     "davis": DavisDataset,
     "dis5k": Dis5kDataset,
     "duts": DutsDataset,

@@ -4,21 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 # The modules, not their functions: they import this package.
 from edgebench.data import edge_maps
 from edgebench.data import masks as mask_files
+from edgebench.data import panoptic as panoptic_files
 from edgebench.data.adapters.listing import files_below, find_path, index_by_id, require_folder, some_names
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image, stored_size
+from edgebench.data.instances import Instances
 from edgebench.errors import DataError
 
 LISTED = 10
 """So many files are named in a message about several."""
 
 
-class Images:
+class Unannotated:
+    """What data sets say of the annotations that they do not have; layouts replace what they do have."""
+
+    _folder: Path
+
+    def boundaries(self, image_id: str) -> list[np.ndarray]:
+        """An error, unless the layout has annotations of edges.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("boundaries", f"asked for {image_id!r}", "annotated edges, such as one of layout `bsds`")
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """An error, unless the layout has masks.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("masks", f"asked for {image_id!r}", "masks, such as one of layout `dis5k` or `pairs`")
+
+    def instances(self, image_id: str) -> Instances:
+        """An error, unless the layout has instances.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("instances", f"asked for {image_id!r}", "instances, such as one of layout `coco` or `voc`")
+
+    def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
+        """An error, unless the layout has panoptic maps.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("panoptic maps", f"asked for {image_id!r}", "panoptic maps, such as one of layout `coco`")
+
+    def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """An error, unless the layout has maps of classes.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("maps of classes", f"asked for {image_id!r}", "them, such as one of layout `coco` or `voc`")
+
+    @property
+    def categories(self) -> Mapping[int, panoptic_files.Category]:
+        """An error, unless the layout has classes.
+
+        Raises:
+            DataError: always.
+        """
+        self._lacks("classes", "asked for their names", "classes, such as one of layout `coco` or `voc`")
+
+    def _lacks(self, what: str, asked: str, others: str) -> NoReturn:
+        raise DataError(f"{self._folder}: has no {what} ({asked}). Choose a data set with {others}.")
+
+
+class Images(Unannotated):
     """Images by id, read only when asked for.
 
     Args:
@@ -45,28 +107,6 @@ class Images:
     def size(self, image_id: str) -> tuple[int, int]:
         """(H, W) from the image's header."""
         return image_size(self.image_path(image_id))
-
-    def boundaries(self, image_id: str) -> list[np.ndarray]:
-        """An error, unless the layout has annotations of edges.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(
-            f"{self._folder}: has no boundaries (asked for {image_id!r}). "
-            f"Choose a data set with annotated edges, such as one of layout `bsds`."
-        )
-
-    def mask(self, image_id: str) -> np.ndarray:
-        """An error, unless the layout has masks.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(
-            f"{self._folder}: has no masks (asked for {image_id!r}). "
-            f"Choose a data set with masks, such as one of layout `dis5k` or `pairs`."
-        )
 
 
 class AnnotatedImages(Images):

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebench.data.adapters.base import Unannotated
 from edgebench.data.adapters.listing import require_folder
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image
 from edgebench.data.shards import Shards
 from edgebench.errors import DataError
 
 
-class ShardDataset:
+class ShardDataset(Unannotated):
     """Images without annotations; the id is the member's name without suffix, `/` as `__`.
 
     Members that are no images (captions, JSON) are passed over.
@@ -27,6 +28,7 @@ class ShardDataset:
 
     def __init__(self, folder: Path) -> None:
         require_folder(folder)
+        self._folder = folder
         self._shards = Shards(folder, IMAGE_SUFFIXES)
         self._names: dict[str, str] = {}
         for name in self._shards.names:
@@ -50,28 +52,6 @@ class ShardDataset:
         """(H, W) from the image's header."""
         name = self._name(image_id)
         return image_size(self._shards.where(name), self._shards.read(name))
-
-    def boundaries(self, image_id: str) -> list[np.ndarray]:
-        """Always an error: there are no annotations.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(
-            f"{self._shards.folder}: holds images without boundaries (asked for {image_id!r}). "
-            f"Choose a data set with annotations, such as one of layout `bsds`."
-        )
-
-    def mask(self, image_id: str) -> np.ndarray:
-        """Always an error: there are no masks.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(
-            f"{self._shards.folder}: holds images without masks (asked for {image_id!r}). "
-            f"Choose a data set with masks, such as one of layout `dis5k` or `pairs`."
-        )
 
     def _name(self, image_id: str) -> str:
         if image_id not in self._names:

@@ -13,7 +13,7 @@ from edgebench.methods.trace.divergence import Grid
 
 
 @torch.no_grad()
-def add_block(total: Tensor, attention: Tensor, block_grid: Grid, grid: Grid) -> None:
+def add_block(total: Tensor, attention: Tensor, block_grid: Grid, grid: Grid, weight: float = 1.0) -> None:
     """Add a block's map, brought to the finest grid, to `total` in place.
 
     A fine query takes the row of the coarse one that it lies in. Of its keys, a coarse one's attention is spread
@@ -25,6 +25,7 @@ def add_block(total: Tensor, attention: Tensor, block_grid: Grid, grid: Grid) ->
         attention: mean over heads (h * w, h * w), any floating-point type.
         block_grid: (h, w), at most (H, W).
         grid: (H, W).
+        weight: What the rows enter with instead of sum 1.
 
     Raises:
         DataError: a map does not fit its grid, or the block's grid is the finer one.
@@ -49,7 +50,7 @@ def add_block(total: Tensor, attention: Tensor, block_grid: Grid, grid: Grid) ->
     for row, coarse in enumerate(attention.split(low_width)):
         keys = coarse.to(total.dtype).view(low_width, 1, low_height, low_width)
         spread = interpolate(keys, grid, mode="bilinear", align_corners=False).view(low_width, -1)
-        spread /= spread.sum(1, keepdim=True)
+        spread *= weight / spread.sum(1, keepdim=True)
         fine[starts[row] : starts[row + 1]] += spread[columns_of]
 
 
@@ -80,3 +81,69 @@ def average_blocks(blocks: Iterable[tuple[Tensor, Grid]], grid: Grid) -> Tensor:
     if total is None:
         raise DataError("no block's self-attention was captured. Choose at least one block.")
     return normalise_rows(total)
+
+
+class BlockMean:
+    """`average_blocks` of maps that come a span of query rows at a time, for a batch.
+
+    The maps of one resolution are added before they are brought to the finest grid, once. Where the grids' sides are
+    whole multiples, as those of all backbones, bilinear spreading multiplies the sum of every row alike, and the
+    result is that of `average_blocks`; elsewhere rows are normalised after that addition instead of before it.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[Grid, Tensor] = {}
+        self._blocks: dict[Grid, int] = {}
+
+    @torch.no_grad()
+    def add(self, attention: Tensor, rows: slice, block_grid: Grid) -> None:
+        """Add the rows of a block.
+
+        Args:
+            attention: mean over heads (B, rows, h * w), rows summing to 1.
+            rows: which queries of the block; every block gives each of its queries once, beginning with the first.
+            block_grid: (h, w).
+
+        Raises:
+            DataError: the rows do not fit the grid.
+        """
+        tokens = block_grid[0] * block_grid[1]
+        if attention.shape[1:] != (rows.stop - rows.start, tokens) or rows.stop > tokens:
+            raise DataError(
+                f"self-attention of shape {tuple(attention.shape)} is not that of the rows {rows.start} to {rows.stop} "
+                f"of a grid of {block_grid[0]}x{block_grid[1]} tokens. Give the grid of this map."
+            )
+        if block_grid not in self._sums:
+            self._sums[block_grid] = attention.new_zeros((len(attention), tokens, tokens), dtype=torch.float32)
+        self._sums[block_grid][:, rows] += attention
+        self._blocks[block_grid] = self._blocks.get(block_grid, 0) + (rows.start == 0)
+
+    @torch.no_grad()
+    def result(self, grid: Grid | None = None) -> Tensor:
+        """The mean, which takes the sums over.
+
+        Args:
+            grid: (H, W) to bring all maps to; None takes the finest.
+
+        Returns:
+            float32 (B, H * W, H * W), rows summing to 1.
+
+        Raises:
+            DataError: nothing was added, or something finer than `grid`.
+        """
+        if not self._sums:
+            raise DataError("no block's self-attention was captured. Choose at least one block.")
+        if grid is None:
+            heights, widths = zip(*self._sums, strict=True)
+            grid = max(heights), max(widths)
+        total = self._sums.pop(grid, None)
+        for block_grid in sorted(self._sums):
+            coarse = self._sums.pop(block_grid)
+            if total is None:
+                total = coarse.new_zeros((len(coarse), *2 * (grid[0] * grid[1],)))
+            for each, other in zip(total, coarse, strict=True):
+                add_block(each, other, block_grid, grid, self._blocks[block_grid])
+        assert total is not None
+        for each in total:
+            normalise_rows(each)
+        return total

@@ -86,12 +86,14 @@ class Block:
             (B, heads, tokens, d), normalised and rotated as the module does it and scaled so that
             softmax(queries keys^T) over the keys is the map of a head.
         projections: Names, below `name`, of the linear layers of queries, keys, values and output.
+        causal: Whether a token attends to itself and to earlier ones only, as in a language model.
     """
 
     name: str
     module: nn.Module
     queries_keys: QueriesKeys
     projections: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    causal: bool = False
 
 
 class Backbone(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,8 @@ class BroughtPredict(Predict):
             are part of the run's identity.
         name: What the method is called.
     """
+
+    BRINGS: ClassVar[tuple[str, ...]] = ("folder",)
 
     method: Literal["brought"]
     folder: str

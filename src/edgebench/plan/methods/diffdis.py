@@ -52,6 +52,8 @@ class DiffdisTrain(Train):
     """
 
     VERSION: ClassVar[int] = 1
+    MADE_BY: ClassVar[dict[str, tuple[str, ...]]] = {"edge_targets": ("mask_contours",)}
+    OF_SAME_IMAGES: ClassVar[frozenset[str]] = frozenset({"edge_targets"})
 
     method: Literal["diffdis"]
     preset: Annotated[Literal["full", "mini", "small"], BY_SCALE] = "full"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from edgebench.plan.settings import Predict, Settings
+from edgebench.plan.settings import Predict, Settings, Written
 
 
 class MaskContours(Predict):
@@ -20,6 +20,7 @@ class MaskSkeletons(Predict):
     """Centre lines of masks, which the human correction effort needs and which take most of its time."""
 
     VERSION: ClassVar[int] = 1
+    WRITES: ClassVar[Written] = "skeletons"
 
     method: Literal["mask_skeletons"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from edgebench.plan.settings import (
     PositiveInt,
     Predict,
     Settings,
+    Written,
 )
 
 
@@ -37,6 +38,7 @@ class MaskEdges(Predict):
     """
 
     VERSION = 2
+    WRITES: ClassVar[Written] = "labels"
 
     method: Literal["mask_edges"]
     split: str = "train"

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgebench.stages.inputs import instances_file, map_file
+from edgebench.stages.inputs import instances_file, map_file, panoptic_file, semantic_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgebench.data.adapters import Dataset
     from edgebench.data.instances import Instances
+    from edgebench.data.panoptic import Segmentation
     from edgebench.stages.spec import RunSpec
 
 
@@ -25,10 +26,12 @@ class Output:
     Attributes:
         file: From the run's folder and an image's id to the file that is written last of the image.
         write: Writes what a method answered about an image to that file, whole or not at all.
+        finish: Called with the run's folder and the data set when all images have their files, for what gathers them.
     """
 
     file: Callable[[Path, str], Path]
     write: Callable[[Path, Any], None]
+    finish: Callable[[Path, Dataset], None] | None = None
 
 
 def _write_map(path: Path, answer: np.ndarray) -> None:
@@ -43,10 +46,41 @@ def _write_instances(path: Path, answer: Instances) -> None:
     write_instances(path, answer)
 
 
+def _gather_instances(folder: Path, dataset: Dataset) -> None:
+    from edgebench.data.coco_results import image_numbers, write_results
+    from edgebench.data.instances import read_instances
+
+    found = ((each, read_instances(instances_file(folder, each))) for each in dataset.ids)
+    write_results(folder, found, image_numbers(dataset))
+
+
+def _write_segmentation(path: Path, answer: Segmentation) -> None:
+    from edgebench.data.panoptic import write_segmentation
+
+    write_segmentation(path, answer)
+
+
+def _gather_segmentations(folder: Path, dataset: Dataset) -> None:
+    from edgebench.data.panoptic import JOINED, image_key, join_records
+
+    records = {image_key(dataset, each): panoptic_file(folder, each) for each in dataset.ids}
+    join_records(folder / JOINED, records, dataset.categories)
+
+
+def _write_semantic(path: Path, answer: np.ndarray) -> None:
+    from edgebench.data.semantic import write_semantic
+
+    write_semantic(path, answer)
+
+
 MAPS = Output(map_file, _write_map)
 """A float map (H, W) in [0, 1], kept with 8 bits."""
-INSTANCES = Output(instances_file, _write_instances)
-"""`Instances`."""
+INSTANCES = Output(instances_file, _write_instances, _gather_instances)
+"""`Instances`; at the end all of them as COCO's results, too, so that they can be scored elsewhere."""
+PANOPTIC = Output(panoptic_file, _write_segmentation, _gather_segmentations)
+"""A `Segmentation`; at the end `panoptic.json` names all of them as COCO's files do."""
+SEMANTIC = Output(semantic_file, _write_semantic)
+"""A class map (H, W) of ids, kept as an indexed PNG."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +112,22 @@ MODULES = {
     "otsu": "baselines",
     "foreground": "baselines",
     "brought": "brought",
+    "brought_semantic": "semantic",
+    "true_semantic": "semantic",
+    "brought_panoptic": "panoptic",
+    "trace_panoptic": "panoptic",
+    "mask2former": "mask2former",
+    "sam_prompted": "sam",
+    "sam_prompted_panoptic": "sam",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
     "tokencut": "unsupervised",
     "maskcut": "unsupervised",
     "promerge": "unsupervised",
+    "felzenszwalb_masks": "instances",
+    "true_masks": "instances",
+    "brought_instances": "instances",
+    "trace_refine": "instances",
 }
 """By method the module here that has the function of its name."""
 
