@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,11 +81,11 @@ def promerge(features: NDArray[np.floating], settings: MergeSettings) -> list[Ma
                         candidates.append(part)
     if not votes:
         return []
-    background = sum(vote.astype(float) for vote in votes) / len(votes) > settings.vote
+    background: Mask = np.sum(votes, axis=0) / len(votes) > settings.vote
     if not background.any() or background.mean() < settings.smallest_background:
         return []
 
-    def mean(mask: Mask) -> NDArray[np.floating]:
+    def mean(mask: Mask) -> NDArray[Any]:
         return units[mask].mean(0)
 
     covered, kept = np.zeros_like(background), []

@@ -94,8 +94,8 @@ class Crf:
             logits = given.copy()
             for weight, kernel in self._kernels:
                 logits += np.float32(weight) * kernel(lean)
-        answer: NDArray[np.float32] = np.moveaxis((1 + np.tanh(logits / 2)) / 2, 2, 0)
-        return answer
+        belief: NDArray[np.float32] = (1 + np.tanh(logits / 2)) / 2
+        return np.moveaxis(belief, 2, 0)
 
 
 def _gaussian(deviation: float) -> _Kernel:

@@ -49,13 +49,20 @@ def unit_features(features: NDArray[np.floating]) -> NDArray[np.float32]:
 def alike(features: NDArray[np.float32], tau: float) -> NDArray[np.bool_]:
     """Which patches are alike, bool (n, n): those whose unit features (n, d) have a cosine above `tau`.
 
-    A patch is always alike to itself unless its feature is zero, which is like nothing.
+    A patch is always alike to itself; one whose feature is zero is like nothing, not even itself.
     """
     close: NDArray[np.bool_] = features @ features.T > tau
     # The product of both orders may differ in the last digit, and the matrix must be symmetric.
     close |= close.T
-    np.fill_diagonal(close, features.any(axis=1))
-    return close
+    np.fill_diagonal(close, True)
+    return without(close, ~features.any(axis=1))
+
+
+def without(close: NDArray[np.bool_], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The same where the features of the patches `gone`, bool (n,), are zero."""
+    if not gone.any():
+        return close
+    return close & ~gone & ~gone[:, None]
 
 
 def second_eigenvector(close: NDArray[np.bool_], solver: Solver = "lanczos", weak: float = WEAK) -> Cut:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.methods.unsupervised.graph import Solver, alike, second_eigenvector, unit_features
+from edgebench.methods.unsupervised.graph import Solver, alike, second_eigenvector, unit_features, without
 from edgebench.methods.unsupervised.tokencut import Found, connected, side_of
 
 CORNERS = 3
@@ -40,7 +40,7 @@ def maskcut(
         Disjoint masks, none empty, in the order they were found.
     """
     grid = features.shape[:2]
-    units = unit_features(features)
+    close = alike(unit_features(features), tau)
     taken = np.zeros(grid, dtype=bool)
     before: NDArray[np.bool_] | None = None
     masks: list[NDArray[np.bool_]] = []
@@ -48,7 +48,7 @@ def maskcut(
     for _ in range(rounds):
         if taken.all():
             break
-        cut = second_eigenvector(alike(np.where(taken.reshape(-1, 1), np.float32(0), units), tau), solver)
+        cut = second_eigenvector(without(close, taken.ravel()), solver)
         fell_back += cut.fell_back
         mask = _object(cut.vector, grid)
         if mask.mean() <= smallest or (before is not None and overlap(mask, before) > largest_overlap):

@@ -136,7 +136,7 @@ def not_background(
     kept = []
     for mask in sorted(candidates, key=_size):
         new = mask & ~covered
-        share = np.count_nonzero(new & background) / max(np.count_nonzero(new), 1)
+        share = _size(new & background) / max(_size(new), 1)
         if share < settings.new_on_background and _mean(units, mask) @ mean < settings.background_similarity:
             kept.append(mask)
             covered |= mask

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -21,34 +22,67 @@ from edgebench.stages.per_image import PerImage
 from edgebench.stages.predictors import INSTANCES, Prepared
 from edgebench.stages.spec import RunSpec
 
+ARGUMENTS = {
+    "tokencut": ("tau", "solver"),
+    "maskcut": ("tau", "rounds", "largest_overlap", "smallest", "solver"),
+    "promerge": tuple(each.name for each in fields(MergeSettings)),
+}
+"""By method the settings that it takes besides features."""
+
 
 def tokencut(spec: RunSpec, dataset: Dataset) -> Prepared:
     """One object per image."""
-    from edgebench.methods.unsupervised.tokencut import tokencut as cut
-
-    chosen = {name: spec.settings[name] for name in ("tau", "solver")}
-    return _prepared(spec, dataset, lambda features: cut(features, **chosen))
+    return _prepared(spec, dataset)
 
 
 def maskcut(spec: RunSpec, dataset: Dataset) -> Prepared:
     """One object per round."""
-    from edgebench.methods.unsupervised.maskcut import maskcut as cut
-
-    chosen = {name: spec.settings[name] for name in ("tau", "rounds", "largest_overlap", "smallest", "solver")}
-    return _prepared(spec, dataset, lambda features: cut(features, **chosen))
+    return _prepared(spec, dataset)
 
 
 def promerge(spec: RunSpec, dataset: Dataset) -> Prepared:
     """Candidates of a grid of seeds, merged."""
-    from edgebench.methods.unsupervised.promerge import promerge as merge
-
-    chosen = MergeSettings(**{each.name: spec.settings[each.name] for each in fields(MergeSettings)})
-    return _prepared(spec, dataset, lambda features: merge(features, chosen))
+    return _prepared(spec, dataset)
 
 
-def _prepared(spec: RunSpec, dataset: Dataset, find: Callable[[np.ndarray], Found]) -> Prepared:
+def finder(method: str, settings: Mapping[str, Any]) -> Callable[[np.ndarray], Found]:
+    """What finds objects in features (h, w, d), by a method with these of its `ARGUMENTS`; others have defaults."""
+    if method == "promerge":
+        from edgebench.methods.unsupervised.promerge import promerge as merge
+
+        chosen = MergeSettings(**settings)
+        return lambda features: merge(features, chosen)
+    from edgebench.methods.unsupervised.maskcut import maskcut as several
+    from edgebench.methods.unsupervised.tokencut import tokencut as one
+
+    cut = one if method == "tokencut" else several
+    return lambda features: cut(features, **settings)
+
+
+def patch_features(dino: Path | None, size: int, patch: int, device: str, precision: Any) -> Features:
+    """What describes patches: the DINO of a folder, or statistics where there is none, of which torch is no part.
+
+    Raises:
+        ConfigError: the size is no multiple of the patches'.
+        DataError: the folder holds no DINO.
+    """
+    if dino is None:
+        return PatchStatistics(size, patch)
+    from edgebench.methods.unsupervised.features import DinoKeys, load_dino
+
+    return DinoKeys(load_dino(dino), size, choose_device(device), precision)
+
+
+def _prepared(spec: RunSpec, dataset: Dataset) -> Prepared:
     """Features, objects, and what the record says of them."""
-    describe, settings = _features(spec), spec.settings
+    settings = spec.settings
+    dino = spec.input("dino") if settings["dino"] else None
+    if dino:
+        import torch
+
+        torch.set_num_threads(spec.threads)
+    describe = patch_features(dino, settings["size"], settings["patch"], settings["device"], settings["precision"])
+    find = finder(settings["method"], {name: settings[name] for name in ARGUMENTS[settings["method"]]})
     crf = CrfSettings() if settings["crf"] else None
     counts = PerImage(spec.folder / "work" / "masks.tsv")
     fallbacks = PerImage(spec.folder / "work" / "fallbacks.tsv")
@@ -80,16 +114,3 @@ def _prepared(spec: RunSpec, dataset: Dataset, find: Callable[[np.ndarray], Foun
         summary=summary,
         output=INSTANCES,
     )
-
-
-def _features(spec: RunSpec) -> Features:
-    settings = spec.settings
-    if not settings["dino"]:
-        return PatchStatistics(settings["size"], settings["patch"])
-    import torch
-
-    from edgebench.methods.unsupervised.features import DinoKeys, load_dino
-
-    torch.set_num_threads(spec.threads)
-    device = choose_device(settings["device"])
-    return DinoKeys(load_dino(spec.input("dino")), settings["size"], device, settings["precision"])
