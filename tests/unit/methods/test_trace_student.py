@@ -31,7 +31,7 @@ from edgebench.methods.trace.objective import DistilObjective, DistilSettings, m
 from edgebench.methods.trace.small import SmallBackbone, SmallConfig, SmallTransformer
 from edgebench.methods.trace.squares import in_range, square
 from edgebench.methods.trace.student import EdgePredictor, Student, at_size, is_lora
-from edgebench.methods.trace.weights import origin_of, load_student, trained_size
+from edgebench.methods.trace.weights import load_student, origin_of, trained_size
 from edgebench.training.loop import train
 from edgebench.training.records import Records
 from edgebench.training.settings import LoopSettings
