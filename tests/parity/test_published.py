@@ -70,9 +70,9 @@ CLASSES = {"VOC2012": (20, 1), "COCO2017": (80, 53)}  # things and stuff
 
 
 def test_numbers_of_trace_are_those_of_the_paper(root: Path, shared: Path) -> None:
-    """Percent as fractions, milliseconds as seconds, everything else as it is printed."""
+    """Percent as fractions, milliseconds as seconds, everything else as printed; the README repeats other tables."""
     with open(shared / "published/trace.csv", newline="") as file:
-        theirs = list(csv.DictReader(file))
+        theirs = [line for line in csv.DictReader(file) if line["table"] != "readme_main_results"]
     with open(root / "config/published/trace.csv", newline="") as file:
         ours = list(csv.DictReader(file))
     assert len(ours) == len(theirs)

@@ -43,7 +43,7 @@ class ImagenetDataset(Images):
         root = next((folder / each for each in _NESTING if (folder / each / name).is_dir()), None)
         if root is None or split not in _SPLITS:
             raise DataError(
-                f"{folder}: no split '{split}'.{nearest(split, _SPLITS)} It lies in {_NESTING[0]}/{name} of the archive."
+                f"{folder}: no split '{split}'.{nearest(split, _SPLITS)} The archive has it in {_NESTING[0]}/{name}."
             )
         self._folder = root / name
         # Parts of the paths, not paths: a million of those would take half a GB.
