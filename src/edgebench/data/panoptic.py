@@ -1,4 +1,7 @@
-"""Reading panoptic segmentations in COCO's format: a JSON file and a folder of PNG whose colours are segments."""
+"""Panoptic segmentations in COCO's format: a JSON file and a folder of PNG whose colours are segments.
+
+A run keeps a PNG and a JSON record of each image in `panoptic/`, and at its end `panoptic.json`, which joins them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ from numpy.typing import NDArray
 from edgebench.data.adapters.listing import some_names
 from edgebench.data.images import describe_content
 from edgebench.errors import DataError
+from edgebench.files import atomic_path, canonical_json, read_json, write_json, write_text
 
 _IDS = 256**3
+JOINED = "panoptic.json"
+"""All segmentations of a run in COCO's format; the PNG files that it names lie in the folder `panoptic`."""
 
 
 class Category(NamedTuple):
@@ -31,6 +37,18 @@ class Segment(NamedTuple):
     category: int
     crowd: bool = False
     area: float | None = None
+
+
+class Segmentation(NamedTuple):
+    """The segments of one image.
+
+    Attributes:
+        ids: uint32 (H, W), the id of each pixel's segment; 0 where there is none.
+        segments: What is known of each, by id.
+    """
+
+    ids: NDArray[np.uint32]
+    segments: dict[int, Segment]
 
 
 class SegmentedImage(NamedTuple):
@@ -109,9 +127,7 @@ def read_segments(image: SegmentedImage) -> NDArray[np.uint32]:
             segment has another area than listed.
     """
     ids = read_ids(image.png)
-    present, pixels = np.unique(ids, return_counts=True)
-    areas = dict(zip(present.tolist(), pixels.tolist(), strict=True))
-    areas.pop(0, None)
+    areas = _areas(ids)
     _same_segments(image, areas)
     for key, segment in image.segments.items():
         if segment.area is not None and segment.area != areas[key]:
@@ -148,6 +164,115 @@ def read_ids(path: str | Path) -> NDArray[np.uint32]:
         )
     wide = colours.astype(np.uint32)
     return wide[..., 0] | wide[..., 1] << np.uint32(8) | wide[..., 2] << np.uint32(16)
+
+
+def write_ids(path: str | Path, ids: NDArray[np.integer]) -> None:
+    """Write the segments of an image, (H, W) from 0 on, as the RGB PNG that `read_ids` reads, whole or not at all.
+
+    Raises:
+        DataError: the array is not (H, W), or an id does not fit into 24 bits.
+    """
+    from PIL import Image
+
+    if ids.ndim != 2 or not ids.size or ids.min() < 0 or ids.max() >= _IDS:
+        raise DataError(f"{path}: a map of segments is (H, W) with ids from 0 to {_IDS - 1}, not {ids.shape}.")
+    wide = ids.astype(np.uint32)
+    colours = np.stack([wide & 255, wide >> np.uint32(8) & 255, wide >> np.uint32(16)], axis=-1).astype(np.uint8)
+    with atomic_path(path) as temporary:
+        Image.fromarray(colours).save(temporary, format="PNG", compress_level=6)
+
+
+def write_segmentation(path: str | Path, segmentation: Segmentation) -> None:
+    """Write the segments of an image: a PNG beside `path`, and then `path`, the record of the image, `.json`.
+
+    The record is what `annotations` of COCO's file hold: `image_id`, `file_name`, and `segments_info` with `id
+    category_id area bbox iscrowd`, boxes as left, top, width, height.
+
+    Raises:
+        DataError: map and segments do not belong together.
+    """
+    path = Path(path)
+    ids, segments = segmentation
+    areas = _areas(ids)
+    if areas.keys() != segments.keys():
+        raise DataError(f"{path}: the map has the segments {sorted(areas)}, listed are {sorted(segments)}.")
+    png = path.with_suffix(".png")
+    write_ids(png, ids)
+    info = [
+        {
+            "id": number,
+            "category_id": segment.category,
+            "area": areas[number],
+            "bbox": box,
+            "iscrowd": int(segment.crowd),
+        }
+        for (number, segment), box in zip(sorted(segments.items()), _boxes(ids, sorted(segments)), strict=True)
+    ]
+    write_json(path, {"image_id": path.stem, "file_name": png.name, "segments_info": info})
+
+
+def read_segmentation(path: str | Path) -> Segmentation:
+    """Read what `write_segmentation` wrote.
+
+    Raises:
+        DataError: a file is missing or damaged, or the two do not belong together.
+    """
+    path = Path(path)
+    record = read_json(path)
+    try:
+        segments = {
+            int(each["id"]): Segment(int(each["category_id"]), bool(each["iscrowd"]), int(each["area"]))
+            for each in record["segments_info"]
+        }
+        image = SegmentedImage(str(record["image_id"]), path.parent / record["file_name"], segments, path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not the segments of an image ({error!r}). Delete its run's folder.") from None
+    return Segmentation(read_segments(image), segments)
+
+
+def join_records(path: str | Path, records: Mapping[int | str, Path], categories: Mapping[int, Category]) -> int:
+    """Join records of images, which `write_segmentation` wrote, to one file in COCO's format.
+
+    Args:
+        path: The file to write.
+        records: The records by what the file is to call the image; their PNG files stay where they are.
+        categories: Classes by id.
+
+    Returns:
+        How many segments there are.
+    """
+    annotations = [read_json(record) | {"image_id": key} for key, record in records.items()]
+    listed = [
+        {"id": key, "name": category.name, "isthing": int(category.thing)} for key, category in categories.items()
+    ]
+    images = [{"id": each["image_id"], "file_name": each["file_name"]} for each in annotations]
+    # Not indented: a hundred thousand images make a large file.
+    write_text(path, canonical_json({"images": images, "annotations": annotations, "categories": listed}) + "\n")
+    return sum(len(each["segments_info"]) for each in annotations)
+
+
+def image_key(dataset: Any, image_id: str) -> int | str:
+    """What COCO's files call an image: the number that the data set knows, or that the id is, or else the id."""
+    numeric_id = getattr(dataset, "numeric_id", None)
+    if numeric_id is not None:
+        number: int = numeric_id(image_id)
+        return number
+    return int(image_id) if image_id.isascii() and image_id.isdecimal() else image_id
+
+
+def _areas(ids: NDArray[np.integer]) -> dict[int, int]:
+    """Pixels by segment, without those of none."""
+    present, pixels = np.unique(ids, return_counts=True)
+    return {key: count for key, count in zip(present.tolist(), pixels.tolist(), strict=True) if key}
+
+
+def _boxes(ids: NDArray[np.integer], numbers: list[int]) -> list[list[int]]:
+    """Left, top, width and height of each segment."""
+    from scipy import ndimage
+
+    ranks = np.searchsorted(numbers, ids) + 1 if numbers else np.zeros(ids.shape, np.int64)
+    found = ndimage.find_objects(np.where(ids > 0, ranks, 0), max_label=len(numbers))
+    return [[int(x.start), int(y.start), int(x.stop - x.start), int(y.stop - y.start)] for y, x in found]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgebench.data.adapters import Dataset
+    from edgebench.data.panoptic import Segmentation
 
 MAPS = "maps"
 INSTANCES = "instances"
+PANOPTIC = "panoptic"
+SEMANTIC = "semantic"
 EDGES = "edges"
 FRAMES = "frames"
 SKELETONS = "skeletons"
+LABELS = "labels"
 LABEL_SUFFIX = ".png"
 LABEL_LONG_SIDE = 3000
 """Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""
@@ -44,9 +48,27 @@ def instances_file(folder: Path, image_id: str) -> Path:
     return folder / INSTANCES / f"{image_id}.json"
 
 
+def panoptic_file(folder: Path, image_id: str) -> Path:
+    """Where a predict run keeps the record of an image's segments, with the PNG beside it.
+
+    See `edgebench.data.panoptic`; `panoptic.json` in the run's folder joins the records.
+    """
+    return folder / PANOPTIC / f"{image_id}.json"
+
+
+def semantic_file(folder: Path, image_id: str) -> Path:
+    """Where a predict run keeps the class map of an image; see `edgebench.data.semantic`."""
+    return folder / SEMANTIC / f"{image_id}.png"
+
+
 def edge_file(folder: Path, image_id: str) -> Path:
     """Where a predict run of masks keeps the edge beside the mask of an image, if it predicts both."""
     return folder / EDGES / f"{image_id}.png"
+
+
+def labels_file(folder: Path, image_id: str) -> Path:
+    """Where TRACE's first stage keeps the pseudo labels of an image; see `edgebench.methods.trace.label_files`."""
+    return folder / LABELS / f"{image_id}.npz"
 
 
 class LabelledBy:
@@ -82,3 +104,35 @@ class LabelledBy:
 
         name = image_id + LABEL_SUFFIX
         return [decode_levels(self._labels.read(name), self._labels.where(name)) > 0]
+
+
+class SegmentedBy:
+    """A data set whose panoptic segmentations are those that a predict run wrote.
+
+    Args:
+        dataset: The images.
+        folder: The run's folder.
+
+    Raises:
+        DataError: an image has no segmentation there.
+    """
+
+    def __init__(self, dataset: Dataset, folder: Path) -> None:
+        self.dataset, self.folder, self.ids = dataset, folder, dataset.ids
+        missing = [each for each in dataset.ids if not panoptic_file(folder, each).is_file()]
+        if missing:
+            raise DataError(
+                f"{panoptic_file(folder, missing[0])}: the segments of image {missing[0]} are missing, one of "
+                f"{len(missing)} of {len(dataset.ids)}. Give the run that makes them the same limit, or delete the "
+                f"folder {folder} and run the same command again."
+            )
+
+    def image(self, image_id: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        return self.dataset.image(image_id)
+
+    def panoptic(self, image_id: str) -> Segmentation:
+        """The segment of each pixel and what is known of each."""
+        from edgebench.data.panoptic import read_segmentation
+
+        return read_segmentation(panoptic_file(self.folder, image_id))

@@ -16,7 +16,7 @@ from edgebench.errors import DataError
 from edgebench.files import read_json
 from edgebench.stages.devices import choose_device
 from edgebench.stages.fetch import require_preset
-from edgebench.stages.inputs import LabelledBy, labels_file, map_file, open_input
+from edgebench.stages.inputs import LabelledBy, SegmentedBy, labels_file, map_file, open_input
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
@@ -156,6 +156,31 @@ def _drawn_edge(folder: Path, image_id: str) -> np.ndarray:
     return np.rint(read_grey(map_file(folder, image_id), "edge") * 255).astype(np.uint8)
 
 
+def _mask2former(spec: RunSpec) -> Objective:
+    from edgebench.methods.mask2former.network import Mask2FormerNetwork
+    from edgebench.methods.mask2former.objective import Objective as Mask2formerObjective
+    from edgebench.methods.mask2former.objective import ObjectiveSettings
+    from edgebench.methods.mask2former.presets import network_config
+    from edgebench.methods.mask2former.pretrained import from_backbone
+
+    settings, inputs = spec.settings, spec.content["inputs"]
+    dataset: Any = open_input(spec)
+    categories = dataset.categories
+    if "labels" in inputs:
+        dataset = SegmentedBy(dataset, spec.input("labels"))
+    changes = {key: settings[key] for key in ("class_weight", "mask_weight", "dice_weight", "no_object_weight")}
+    for key, name in (("queries", "num_queries"), ("points", "train_num_points")):
+        changes |= {name: settings[key]} if settings[key] else {}
+    given = settings["preset"], len(categories)
+    if "backbone" in inputs:
+        network = from_backbone(spec.input("backbone"), *given, **changes)
+    else:
+        network = Mask2FormerNetwork(network_config(*given, **changes))
+    chosen = {field.name: settings[field.name] for field in fields(ObjectiveSettings)}
+    objective: Any = Mask2formerObjective(network, dataset, categories, ObjectiveSettings(**chosen))
+    return objective
+
+
 def _trace_backbone(spec: RunSpec) -> Objective:
     from edgebench.methods.trace.pretraining import PretrainingObjective, fitted_codec
     from edgebench.methods.trace.small import SmallTransformer, preset
@@ -176,19 +201,21 @@ def _trace(spec: RunSpec) -> Objective:
 
     settings = spec.settings
     dataset: Any = open_input(spec)
-    label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
     released = "backbone" in spec.content["inputs"]
     origin = {name: settings[name] for name in ("reads", "layers")}
     if released:
         fetched = read_json(spec.input("backbone") / "run.json")
         origin["checkpoint"] = fetched["checkpoint"]
-        backbone = open_backbone(spec.input("backbone"), settings["size"], settings["precision"])
+        backbone = open_backbone(
+            spec.input("backbone"), settings["size"], settings["precision"], settings["reads"], settings["layers"]
+        )
     else:
         backbone = open_backbone(spec.input("pretrained"))
     config = DecoderConfig(
         settings["decoder_input"], settings["decoder_join"], settings["window"], settings["decoder_width"]
     )
     levels = find_levels(backbone, config, settings["blocks"])
+    label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
     student = Student(backbone, config, levels, settings["lora_rank"])
     chosen = {field.name: settings[field.name] for field in fields(DistilSettings)}
     objective: Any = DistilObjective(student, dataset, label_of, DistilSettings(**chosen), origin if released else None)
@@ -197,6 +224,8 @@ def _trace(spec: RunSpec) -> Objective:
 
 def _pseudo_labels(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
     """Pseudo edges int8 (h, w) by image, as a run of method `trace_attention` made them."""
+    from edgebench.methods.trace.label_files import read_labels
+
     missing = [image_id for image_id in ids if not labels_file(folder, image_id).is_file()]
     if missing:
         raise DataError(
@@ -204,18 +233,22 @@ def _pseudo_labels(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
             f"{len(missing)} of {len(ids)}. Give the run of the labels the same limit, or delete the folder {folder} "
             f"and run the same command again, which makes them all."
         )
-    return partial(_pseudo_label, folder)
+    grid = read_labels(labels_file(folder, ids[0])).labels.shape if ids else ()
+    return partial(_pseudo_label, folder, grid)
 
 
-def _pseudo_label(folder: Path, image_id: str) -> np.ndarray:
+def _pseudo_label(folder: Path, grid: tuple[int, ...], image_id: str) -> np.ndarray:
     import numpy as np
 
     from edgebench.methods.trace.label_files import read_labels
 
     path = labels_file(folder, image_id)
-    labels = read_labels(path).labels
+    labels, again = read_labels(path).labels, f"Delete the folder {folder}, then run it again."
+    if labels.shape != grid:
+        sizes = ("x".join(map(str, each)) for each in (labels.shape, grid))
+        raise DataError(f"{path}: pseudo edges of {' instead of '.join(sizes)} tokens, as the first has. {again}")
     if labels.ndim != 2 or labels.dtype != np.int8 or not np.isin(labels, (-1, 0, 1)).all():
-        raise DataError(f"{path}: holds no pseudo edges of 1, 0 and -1. Delete the folder {folder}, then run it again.")
+        raise DataError(f"{path}: holds no pseudo edges of 1, 0 and -1. {again}")
     return labels
 
 
@@ -256,6 +289,7 @@ _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
     "diffdis": _diffdis,
     "trace_backbone": _trace_backbone,
     "trace": _trace,
+    "mask2former": _mask2former,
 }
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,

@@ -56,7 +56,7 @@ class Objective(Protocol):
         ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What to train: groups with `params` and optionally `lr_scale`, a factor on the learning rate.
+        """What to train: groups with `params` and optionally `lr_scale`, a factor on the rate, and `weight_decay`.
 
         By default one group of every parameter of the model that requires a gradient.
         """

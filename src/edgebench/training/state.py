@@ -35,7 +35,10 @@ class TrainingState:
         self.parameters = {names[id(parameter)]: parameter for parameter in trained}
         self.rates = [settings.learning_rate * group.get("lr_scale", 1.0) for group in groups]
         self.optimizer = torch.optim.AdamW(
-            [{"params": group["params"], "lr": rate} for group, rate in zip(groups, self.rates, strict=True)],
+            [
+                {key: group[key] for key in ("params", "weight_decay") if key in group} | {"lr": rate}
+                for group, rate in zip(groups, self.rates, strict=True)
+            ],
             weight_decay=settings.weight_decay,
             fused=device.type == "cuda",
         )

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgebench.data.panoptic import Category, Segment, read_ids, read_panoptic, read_segments
+from edgebench.data.panoptic import (
+    Category,
+    Segment,
+    Segmentation,
+    join_records,
+    read_ids,
+    read_panoptic,
+    read_segmentation,
+    read_segments,
+    write_segmentation,
+)
 from edgebench.errors import DataError
 from tests.unit.panoptic_files import Drawn, write_ids, write_panoptic
 
@@ -128,3 +138,51 @@ def test_a_png_that_contradicts_the_json_file_is_named(files, wrong, words):
         read_segments(images["7"])
     assert str(error.value).startswith(str(folder / "7.png"))
     assert read_segments(images["b"]).any()
+
+
+def test_a_segmentation_that_is_written_is_read_again(tmp_path):
+    segments = {1: Segment(1), 300: Segment(1, True), 70_000: Segment(18), 16_777_215: Segment(187)}
+    write_segmentation(tmp_path / "a.json", Segmentation(IDS.astype(np.uint32), segments))
+    found = read_segmentation(tmp_path / "a.json")
+    np.testing.assert_array_equal(found.ids, IDS)
+    assert found.segments == {key: each._replace(area=int((key == IDS).sum())) for key, each in segments.items()}
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["segments_info"][0] == {"id": 1, "category_id": 1, "area": 2, "bbox": [0, 0, 2, 1], "iscrowd": 0}
+    assert record["segments_info"][1]["bbox"] == [0, 1, 1, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.png"]
+
+
+def test_records_are_joined_to_a_file_of_cocos_kind(tmp_path):
+    folder = tmp_path / "panoptic"
+    write_segmentation(folder / "a.json", Segmentation(np.zeros((2, 3), np.uint32), {}))
+    write_segmentation(
+        folder / "b.json", Segmentation(IDS.astype(np.uint32), {k: Segment(c) for k, c in CLASSES.items()})
+    )
+    categories = {1: Category("person", True), 18: Category("dog", True), 187: Category("sky", False)}
+    count = join_records(tmp_path / "panoptic.json", {139: folder / "a.json", "b": folder / "b.json"}, categories)
+    assert count == 4
+    found = read_panoptic(tmp_path / "panoptic.json", folder)
+    assert found.categories == categories
+    assert list(found.images) == ["139", "b"]
+    assert found.images["139"].segments == {}
+    np.testing.assert_array_equal(read_segments(found.images["b"]), IDS)
+
+
+def test_segments_that_are_not_those_of_the_map_are_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"the map has the segments \[1\], listed are \[1, 2\]"):
+        write_segmentation(
+            tmp_path / "a.json", Segmentation(np.ones((2, 2), np.uint32), {1: Segment(1), 2: Segment(1)})
+        )
+    with pytest.raises(DataError, match="ids from 0 to 16777215"):
+        write_segmentation(tmp_path / "a.json", Segmentation(np.full((2, 2), 2**24, np.uint32), {2**24: Segment(1)}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_record_and_a_png_that_do_not_belong_together_are_refused(tmp_path):
+    write_segmentation(tmp_path / "a.json", Segmentation(np.ones((2, 2), np.uint32), {1: Segment(1)}))
+    write_ids(tmp_path / "a.png", np.array([[1, 1], [1, 2]]))
+    with pytest.raises(DataError, match=r"a\.png: has 1 segment \(2\) that .*a\.json does not list"):
+        read_segmentation(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(DataError, match="not the segments of an image"):
+        read_segmentation(tmp_path / "a.json")

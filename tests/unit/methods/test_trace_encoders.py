@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -297,6 +298,28 @@ def test_projections_are_layers_that_adapters_change(kind: str) -> None:
     assert any(each is not None and each.any() for each in of_last)
 
 
+@pytest.mark.parametrize("reads", ["attention", "features"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("eva")])
+def test_training_mode_and_checkpointing_change_no_gradient(kind: str, reads: Any) -> None:
+    encoder = random_encoder(kind, reads=reads)
+    network: Any = encoder.network
+    pixels = encoder.encode(pictures(24, 2))
+    block = encoder.blocks[0]
+    weight = network.get_submodule(f"{block.name}.{block.projections[0]}").weight.requires_grad_()
+
+    def gradient() -> Tensor:
+        answer, maps = read(encoder, pixels, gradient=True)
+        loss = torch.stack([maps.of(index).square().sum() for index in maps.spans]).sum() + answer.square().mean()
+        return torch.autograd.grad(loss, weight)[0]
+
+    expected = gradient()
+    assert expected.abs().max() > 0
+    network.train()
+    torch.testing.assert_close(gradient(), expected)
+    network.activation_checkpointing_enable()
+    torch.testing.assert_close(gradient(), expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_a_folder_gives_the_same(kind: str, tmp_path: Path) -> None:
@@ -326,6 +349,32 @@ def test_of_a_model_of_images_and_text_the_tower_alone_is_loaded(kind: str, tmp_
     assert {value.dtype for value in loaded.network.parameters()} == {torch.bfloat16}
     answer, maps = read(loaded, loaded.encode(pictures(24)))
     assert answer.dtype == maps.of(0).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "saved", "named"),
+    [
+        ("llava", "vision_tower.", "vision_tower.vision_model."),
+        ("llava", "vision_tower.", "model.vision_tower."),
+        ("llava", "vision_tower.", "model.vision_tower.vision_model."),
+        ("qwen", "visual.", "model.visual."),
+    ],
+)
+@torch.no_grad()
+def test_files_that_other_versions_wrote_are_read(kind: str, saved: str, named: str, tmp_path: Path) -> None:
+    network = random_network(kind)
+    save(network, kind, tmp_path)
+    state: dict[str, Tensor] = {}
+    for file in tmp_path.glob("*.safetensors*"):
+        if file.suffix == ".safetensors":
+            state |= load_file(file)
+        file.unlink()
+    renamed = {name.replace(saved, named): value for name, value in state.items()}
+    assert sum(name.startswith(named) for name in renamed) > 20
+    save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_encoder(tmp_path, size=24)
+    pixels = loaded.encode(pictures(24))
+    assert torch.equal(loaded.answer(pixels), encoder_of(network, kind, 24).answer(pixels))
 
 
 @pytest.mark.parametrize("kind", VISION)

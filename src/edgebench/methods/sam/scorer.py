@@ -1,4 +1,4 @@
-"""SAM and SAM 2 as what the mask generator needs: from a crop and points to mask logits and predicted IoUs."""
+"""SAM and SAM 2 as what we need of them: from a crop and prompts to mask logits and predicted IoUs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class View(Protocol):
 
     def score(self, points: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Points (N, 2) of x and y in pixels of the crop -> float32 logits (N, M, h, w), small, and IoUs (N, M)."""
+
+    def prompt(self, points: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """As `score` for prompts of several points (N, P, 2) and a box (N, 4), which is left, top, right, bottom."""
 
     def enlarge(self, logits: Tensor) -> Tensor:
         """Small logits (K, h, w) -> logits (K, H, W) of the crop's own size."""
@@ -63,9 +66,17 @@ class _Sam2View:
         self.scorer, self.embeddings, self.size = scorer, embeddings, (height, width)
 
     def score(self, points: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        return _decode(self.scorer.model, self.embeddings, points[:, None] * self._scale(), self.scorer.dtype)
+
+    def prompt(self, points: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        scale = self._scale()
+        scaled = points * scale, boxes * np.tile(scale, 2)
+        return _decode(self.scorer.model, self.embeddings, scaled[0], self.scorer.dtype, scaled[1])
+
+    def _scale(self) -> NDArray[np.float64]:
+        """Pixels of what the model sees per pixel of the crop, along x and y."""
         height, width = self.size
-        scaled = points * (self.scorer.side / width, self.scorer.side / height)
-        return _decode(self.scorer.model, self.embeddings, scaled, self.scorer.dtype)
+        return np.array((self.scorer.side / width, self.scorer.side / height))
 
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
@@ -103,9 +114,17 @@ class _SamView:
         self.scorer, self.embeddings, self.size, self.inner = scorer, embeddings, size, inner
 
     def score(self, points: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        return _decode(self.scorer.model, self.embeddings, points[:, None] * self._scale(), self.scorer.dtype)
+
+    def prompt(self, points: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        scale = self._scale()
+        scaled = points * scale, boxes * np.tile(scale, 2)
+        return _decode(self.scorer.model, self.embeddings, scaled[0], self.scorer.dtype, scaled[1])
+
+    def _scale(self) -> NDArray[np.float64]:
+        """Pixels of what the model sees per pixel of the crop, along x and y."""
         height, width = self.size
-        scaled = points * (self.inner[1] / width, self.inner[0] / height)
-        return _decode(self.scorer.model, self.embeddings, scaled, self.scorer.dtype)
+        return np.array((self.inner[1] / width, self.inner[0] / height))
 
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
@@ -116,12 +135,21 @@ class _SamView:
 
 
 @torch.inference_mode()
-def _decode(model: Any, embeddings: Any, points: NDArray[np.float64], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Three masks per point: one prompt of one foreground point each."""
-    prompts = torch.from_numpy(points).float().to(model.device)[None, :, None]
+def _decode(
+    model: Any,
+    embeddings: Any,
+    points: NDArray[np.float64],
+    dtype: torch.dtype,
+    boxes: NDArray[np.float64] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Three masks per prompt of foreground points (N, P, 2) and, where they are given, a box (N, 4)."""
+    prompts = torch.from_numpy(points).float().to(model.device)[None]
     labels = torch.ones(prompts.shape[:3], dtype=torch.int32, device=model.device)
+    given = {} if boxes is None else {"input_boxes": torch.from_numpy(boxes).float().to(model.device)[None]}
     with _autocast(model, dtype):
-        out = model(image_embeddings=embeddings, input_points=prompts, input_labels=labels, multimask_output=True)
+        out = model(
+            image_embeddings=embeddings, input_points=prompts, input_labels=labels, multimask_output=True, **given
+        )
     return out.pred_masks[0].float(), out.iou_scores[0].float()
 
 

@@ -97,19 +97,27 @@ class Block:
 
 
 class Backbone(Protocol):
-    """A network whose self-attention is read.
+    """A network whose self-attention is read."""
 
-    Attributes:
-        network: The denoiser or encoder; adapters go into it.
-        blocks: Its self-attention, in the order in which it runs.
-        schedule: How noise is mixed in; None for a network without time, such as DINOv2.
-        size: Side of the square that pictures are resized to, pixels.
-    """
+    @property
+    def network(self) -> nn.Module:
+        """The denoiser or encoder; adapters go into it, and moving it to a device is all that moving takes."""
+        ...
 
-    network: nn.Module
-    blocks: Sequence[Block]
-    schedule: Schedule | None
-    size: int
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """Its self-attention, in the order in which it runs."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How noise is mixed in; None for a network without time, such as DINOv2."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side of the square that pictures are resized to, pixels."""
+        ...
 
     def encode(self, pictures: Tensor) -> Tensor:
         """RGB (B, 3, size, size) in [-1, 1] -> what the network sees: clean latents (B, C, h, w), or pixels."""

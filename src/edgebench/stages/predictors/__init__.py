@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgebench.stages.inputs import instances_file, map_file
+from edgebench.stages.inputs import instances_file, map_file, panoptic_file, semantic_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgebench.data.adapters import Dataset
     from edgebench.data.instances import Instances
+    from edgebench.data.panoptic import Segmentation
     from edgebench.stages.spec import RunSpec
 
 
@@ -53,10 +54,33 @@ def _gather_instances(folder: Path, dataset: Dataset) -> None:
     write_results(folder, found, image_numbers(dataset))
 
 
+def _write_segmentation(path: Path, answer: Segmentation) -> None:
+    from edgebench.data.panoptic import write_segmentation
+
+    write_segmentation(path, answer)
+
+
+def _gather_segmentations(folder: Path, dataset: Dataset) -> None:
+    from edgebench.data.panoptic import JOINED, image_key, join_records
+
+    records = {image_key(dataset, each): panoptic_file(folder, each) for each in dataset.ids}
+    join_records(folder / JOINED, records, dataset.categories)
+
+
+def _write_semantic(path: Path, answer: np.ndarray) -> None:
+    from edgebench.data.semantic import write_semantic
+
+    write_semantic(path, answer)
+
+
 MAPS = Output(map_file, _write_map)
 """A float map (H, W) in [0, 1], kept with 8 bits."""
 INSTANCES = Output(instances_file, _write_instances, _gather_instances)
 """`Instances`; at the end all of them as COCO's results, too, so that they can be scored elsewhere."""
+PANOPTIC = Output(panoptic_file, _write_segmentation, _gather_segmentations)
+"""A `Segmentation`; at the end `panoptic.json` names all of them as COCO's files do."""
+SEMANTIC = Output(semantic_file, _write_semantic)
+"""A class map (H, W) of ids, kept as an indexed PNG."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +112,17 @@ MODULES = {
     "otsu": "baselines",
     "foreground": "baselines",
     "brought": "brought",
+    "brought_semantic": "semantic",
+    "true_semantic": "semantic",
+    "brought_panoptic": "panoptic",
+    "trace_panoptic": "panoptic",
+    "mask2former": "mask2former",
+    "sam_prompted": "sam",
+    "sam_prompted_panoptic": "sam",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
     "trace": "trace",
+    "trace_attention": "trace_attention",
     "felzenszwalb_masks": "instances",
     "true_masks": "instances",
     "brought_instances": "instances",
