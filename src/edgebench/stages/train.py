@@ -201,19 +201,21 @@ def _trace(spec: RunSpec) -> Objective:
 
     settings = spec.settings
     dataset: Any = open_input(spec)
-    label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
     released = "backbone" in spec.content["inputs"]
     origin = {name: settings[name] for name in ("reads", "layers")}
     if released:
         fetched = read_json(spec.input("backbone") / "run.json")
         origin["checkpoint"] = fetched["checkpoint"]
-        backbone = open_backbone(spec.input("backbone"), settings["size"], settings["precision"])
+        backbone = open_backbone(
+            spec.input("backbone"), settings["size"], settings["precision"], settings["reads"], settings["layers"]
+        )
     else:
         backbone = open_backbone(spec.input("pretrained"))
     config = DecoderConfig(
         settings["decoder_input"], settings["decoder_join"], settings["window"], settings["decoder_width"]
     )
     levels = find_levels(backbone, config, settings["blocks"])
+    label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
     student = Student(backbone, config, levels, settings["lora_rank"])
     chosen = {field.name: settings[field.name] for field in fields(DistilSettings)}
     objective: Any = DistilObjective(student, dataset, label_of, DistilSettings(**chosen), origin if released else None)
@@ -222,6 +224,8 @@ def _trace(spec: RunSpec) -> Objective:
 
 def _pseudo_labels(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
     """Pseudo edges int8 (h, w) by image, as a run of method `trace_attention` made them."""
+    from edgebench.methods.trace.label_files import read_labels
+
     missing = [image_id for image_id in ids if not labels_file(folder, image_id).is_file()]
     if missing:
         raise DataError(
@@ -229,18 +233,22 @@ def _pseudo_labels(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
             f"{len(missing)} of {len(ids)}. Give the run of the labels the same limit, or delete the folder {folder} "
             f"and run the same command again, which makes them all."
         )
-    return partial(_pseudo_label, folder)
+    grid = read_labels(labels_file(folder, ids[0])).labels.shape if ids else ()
+    return partial(_pseudo_label, folder, grid)
 
 
-def _pseudo_label(folder: Path, image_id: str) -> np.ndarray:
+def _pseudo_label(folder: Path, grid: tuple[int, ...], image_id: str) -> np.ndarray:
     import numpy as np
 
     from edgebench.methods.trace.label_files import read_labels
 
     path = labels_file(folder, image_id)
-    labels = read_labels(path).labels
+    labels, again = read_labels(path).labels, f"Delete the folder {folder}, then run it again."
+    if labels.shape != grid:
+        sizes = ("x".join(map(str, each)) for each in (labels.shape, grid))
+        raise DataError(f"{path}: pseudo edges of {' instead of '.join(sizes)} tokens, as the first has. {again}")
     if labels.ndim != 2 or labels.dtype != np.int8 or not np.isin(labels, (-1, 0, 1)).all():
-        raise DataError(f"{path}: holds no pseudo edges of 1, 0 and -1. Delete the folder {folder}, then run it again.")
+        raise DataError(f"{path}: holds no pseudo edges of 1, 0 and -1. {again}")
     return labels
 
 
@@ -282,6 +290,8 @@ _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
     "trace_backbone": _trace_backbone,
     "mask2former": _mask2former,
     "trace": _trace,
+    "trace": _trace,
+    "mask2former": _mask2former,
 }
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,

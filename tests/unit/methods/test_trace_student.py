@@ -116,7 +116,7 @@ class TestWhatIsSeen:
         made = small_backbone(TINY)
         for block in made.blocks:
             for layer in ("to_q", "to_k"):
-                made.network.get_submodule(f"{block.name}.{layer}").weight.data.zero_()
+                torch.nn.init.zeros_(made.network.get_parameter(f"{block.name}.{layer}.weight"))
         for config in KINDS[:2]:
             levels = find_levels(made, config)
             features, _ = read_features(made, torch.randn(1, 6, 8, 8), 0, config, levels, False)
@@ -184,7 +184,7 @@ class TestWhatIsSeen:
     def test_impossible_decoders_are_named(self) -> None:
         for wrong in ({"input": "keys"}, {"join": "sum"}, {"window": 4}, {"width": 0}):
             with pytest.raises(ConfigError, match=f"TRACE's decoder: {next(iter(wrong))}"):
-                DecoderConfig(**wrong)  # type: ignore[arg-type]
+                DecoderConfig(**wrong)
 
 
 class TestDice:
@@ -272,7 +272,7 @@ class TestReconstruction:
     def test_wrong_settings_are_named(self) -> None:
         for wrong in ({"recon": "none"}, {"recon_sigma": 1.0}, {"decoder_rate": 0.0}, {"flip": "up"}):
             with pytest.raises(ConfigError, match=next(iter(wrong))):
-                objective(**wrong)  # type: ignore[arg-type]
+                objective(**wrong)
 
 
 class TestMemory:
@@ -457,14 +457,14 @@ class TestPrediction:
 
     def test_half_precision_is_close(self) -> None:
         images = [Scenes().image("scene0")]
-        full, half = (EdgePredictor(student(), precision=each).predict(images, ["a"])[0] for each in ("fp32", "bf16"))  # type: ignore[arg-type]
+        full, half = (EdgePredictor(student(), precision=each).predict(images, ["a"])[0] for each in ("fp32", "bf16"))
         np.testing.assert_allclose(full, half, atol=0.02)
         with pytest.raises(ConfigError, match="precision 'fp8'"):
             EdgePredictor(student(), precision="fp8")  # type: ignore[arg-type]
 
     def test_what_is_no_number_is_said(self) -> None:
         made = student()
-        made.decoder.head.bias.data.fill_(float("nan"))
+        torch.nn.init.constant_(made.decoder.head.weight, float("nan"))
         with pytest.raises(Exception, match="holiday: the network's answer is not a number"):
             EdgePredictor(made).predict([Scenes().image("scene0")], ["holiday"])
 

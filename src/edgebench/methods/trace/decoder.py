@@ -7,6 +7,7 @@ rows at a time as it is read, and never held.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -26,6 +27,7 @@ Join = Literal["mean", "each"]
 BINS = 16
 """Bins along a side, to which the keys of input `keys16` are pooled."""
 _LEVELS = 3
+_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def find_levels(backbone: Backbone, config: DecoderConfig, blocks: Sequence[int 
         blocks: Blocks that are looked at, as in `edgebench.methods.trace.capture.choose_blocks`.
 
     Raises:
-        ConfigError: there is no such block, or blocks of one resolution differ in width, so that there is no mean.
+        ConfigError: there is no such block, blocks of one resolution differ in width, so that there is no mean, or
+            the tokens themselves cannot be read.
     """
     device = next(backbone.network.parameters()).device
     latents = backbone.encode(torch.zeros(1, 3, backbone.size, backbone.size, device=device))
@@ -101,9 +104,11 @@ def find_levels(backbone: Backbone, config: DecoderConfig, blocks: Sequence[int 
         block = backbone.blocks[index]
         _, keys = block.queries_keys(block.module, args, kwargs)
         grid = token_grid(keys.shape[2], latents.shape[-2], latents.shape[-1])
-        hidden = _hidden(args, kwargs, keys.shape[2]).shape[2]
-        seen = {"keys16": BINS**2, "relative": config.window**2, "hidden": hidden}
-        by_grid.setdefault(grid, {})[index] = seen[config.input]
+        if config.input == "hidden":
+            seen = _hidden(args, kwargs, keys.shape[2]).shape[2]
+        else:
+            seen = BINS**2 if config.input == "keys16" else config.window**2
+        by_grid.setdefault(grid, {})[index] = seen
     levels = []
     for grid, channels in sorted(by_grid.items(), reverse=True):
         if config.join == "mean" and len(set(channels.values())) > 1:
@@ -111,8 +116,8 @@ def find_levels(backbone: Backbone, config: DecoderConfig, blocks: Sequence[int 
                 f"TRACE's decoder: blocks of {grid[0]}x{grid[1]} tokens have {sorted(set(channels.values()))} numbers "
                 "in a token, which have no mean. Set join: each, or choose other blocks."
             )
-        seen_of = channels.values()
-        levels.append(Level(grid, tuple(channels), next(iter(seen_of)) if config.join == "mean" else sum(seen_of)))
+        widths = list(channels.values())
+        levels.append(Level(grid, tuple(channels), widths[0] if config.join == "mean" else sum(widths)))
     return levels
 
 
@@ -218,11 +223,11 @@ class Decoder(nn.Module):
         while len(self.grids) < _LEVELS and min(self.grids[-1]) > 1:
             height, across = self.grids[-1]
             self.grids.append((-(-height // 2), -(-across // 2)))
-        self.lateral = nn.ModuleList(nn.Conv2d(level.channels, width, 1) for level in levels)
-        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.grids)
-        self.fuse = nn.Conv2d(width * len(self.grids), width, 1)
-        self.coarse = nn.Conv2d(width, width, 3, padding=1)
-        self.fine = nn.Conv2d(width, width, 3, padding=1)
+        self.lateral = nn.ModuleList(_layer(level.channels, width, 1) for level in levels)
+        self.smooth = nn.ModuleList(_layer(width, width, 3) for _ in self.grids)
+        self.fuse = _layer(width * len(self.grids), width, 1)
+        self.coarse = _layer(width, width, 3)
+        self.fine = _layer(width, width, 3)
         self.head = nn.Conv2d(width, 1, 1)
 
     @property
@@ -243,12 +248,20 @@ class Decoder(nn.Module):
             levels.append(functional.avg_pool2d(levels[-1], 2, ceil_mode=True))
         for fine, coarse in reversed(list(pairwise(range(len(levels))))):
             levels[fine] = levels[fine] + _resized(levels[coarse], self.grids[fine])
-        smoothed = [functional.gelu(smooth(each)) for smooth, each in zip(self.smooth, levels, strict=True)]
+        smoothed = [smooth(each) for smooth, each in zip(self.smooth, levels, strict=True)]
         joined = torch.cat([_resized(each, self.grids[0]) for each in smoothed], 1)
-        hidden = functional.gelu(self.coarse(functional.gelu(self.fuse(joined))))
-        hidden = functional.gelu(self.fine(_resized(hidden, self.size)))
+        hidden = self.fine(_resized(self.coarse(self.fuse(joined)), self.size))
         edges: Tensor = self.head(hidden)
         return edges.float().squeeze(1).sigmoid()
+
+
+def _layer(channels: int, width: int, side: int) -> nn.Sequential:
+    """A convolution as in UPerNet, whose batch normalisation would depend on who shares a small batch."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, side, padding=side // 2, bias=False),
+        nn.GroupNorm(math.gcd(width, _GROUPS), width),
+        nn.GELU(),
+    )
 
 
 def _resized(values: Tensor, size: Grid) -> Tensor:
@@ -291,4 +304,9 @@ class _Given:
 def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any], tokens: int) -> Tensor:
     """The picture's tokens (B, tokens, width) of what an attention module is given; they come after all others."""
     hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+    if hidden.ndim != 3 or hidden.shape[1] < tokens:
+        raise ConfigError(
+            f"TRACE's decoder: this network holds its tokens in another order than that of the picture "
+            f"({'x'.join(map(str, hidden.shape))} numbers). Set decoder_input: keys16 or relative."
+        )
     return hidden[:, -tokens:]

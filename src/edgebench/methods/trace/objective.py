@@ -110,9 +110,10 @@ class DistilObjective:
         self.origin = origin
         self._label_of = label_of
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self._tau = settings.recon_sigma and max(1, min(round(settings.recon_sigma * STEPS), STEPS - 1))
-        if not self._tau:
+        if settings.recon_sigma is None:
             self._tau = _LEVEL_OF_FLOW if isinstance(student.backbone.schedule, Flow) else _LEVEL_OF_DDPM
+        else:
+            self._tau = max(1, min(round(settings.recon_sigma * STEPS), STEPS - 1))
 
     def __len__(self) -> int:
         """Number of training images."""

@@ -126,6 +126,8 @@ MODULES = {
     "tokencut": "unsupervised",
     "maskcut": "unsupervised",
     "promerge": "unsupervised",
+    "trace": "trace",
+    "trace_attention": "trace_attention",
     "felzenszwalb_masks": "instances",
     "true_masks": "instances",
     "brought_instances": "instances",

@@ -27,27 +27,24 @@ def trace(spec: RunSpec, dataset: Dataset) -> Prepared:
     """
     torch.set_num_threads(spec.threads)
     settings, weights = spec.settings, spec.input("weights") / WEIGHTS
-    wanted = origin_of(weights).get("checkpoint")
-    backbone: Any = None
-    given = None
+    origin = origin_of(weights)
+    wanted, given = origin.pop("checkpoint", None), None
     if "backbone" in spec.content["inputs"]:
-        folder = spec.input("backbone")
-        given = read_json(folder / "run.json")["checkpoint"]
-        backbone = open_backbone(folder, trained_size(weights), settings["precision"]) if given == wanted else None
+        given = read_json(spec.input("backbone") / "run.json")["checkpoint"]
     if given != wanted:
+        belong = f"the checkpoint '{wanted}'" if wanted else "a small network, which lies in the same file"
         raise ConfigError(
-            f"{spec.content['label']}: the weights belong to {_named(wanted)}, but predict.backbone is {given or 'null'}. "
-            f"Set it to {wanted or 'null'}."
+            f"{spec.content['label']}: the weights belong to {belong}, but {spec.content['role']}.backbone is "
+            f"{given or 'null'}. Set it to {wanted or 'null'}."
         )
-    predictor = EdgePredictor(
-        load_student(weights, backbone), choose_device(settings["device"]), settings["precision"], settings["batch"]
-    )
+    backbone = None
+    if given is not None:
+        how: dict[str, Any] = {"size": trained_size(weights), "precision": settings["precision"], **origin}
+        backbone = open_backbone(spec.input("backbone"), **how)
+    device = choose_device(settings["device"])
+    predictor = EdgePredictor(load_student(weights, backbone), device, settings["precision"], settings["batch"])
 
     def maps(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
         return list(predictor.predict(images, ids))
 
     return Prepared(maps)
-
-
-def _named(checkpoint: str | None) -> str:
-    return f"the checkpoint '{checkpoint}'" if checkpoint else "a small network"
