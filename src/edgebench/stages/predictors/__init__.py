@@ -124,6 +124,7 @@ MODULES = {
     "tokencut": "unsupervised",
     "maskcut": "unsupervised",
     "promerge": "unsupervised",
+    "trace_attention": "trace_attention",
     "felzenszwalb_masks": "instances",
     "true_masks": "instances",
     "brought_instances": "instances",
