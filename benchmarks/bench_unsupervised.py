@@ -72,7 +72,7 @@ def solvers(photos: str | None) -> None:
         vector = cut.vector * np.sign(cut.vector @ exact.vector)
         apart = np.abs(vector - exact.vector).max() / np.abs(exact.vector).max()
         sides = np.count_nonzero((vector > vector.mean()) != (exact.vector > exact.vector.mean()))
-        masks = [tokencut(features, solver=each).masks[0] for each in ("lanczos", "dense")]  # type: ignore[arg-type]
+        masks = [tokencut(features, solver=each).masks[0] for each in ("lanczos", "dense")]
         fell = "  (fell back)" if cut.fell_back else ""
         print(
             f"{name:28} {close.mean():5.2f} {fast:8.3f} {slow:8.2f} {slow / fast:5.0f}x {apart:14.1e} {sides:18d} "
@@ -84,7 +84,7 @@ def methods() -> None:
     """Print the time of each method on given features."""
     features = field(8, 1.0)
     for name, method in (("TokenCut", tokencut), ("MaskCut", maskcut), ("ProMerge", promerge)):
-        found, seconds = timed(lambda method=method: method(features))  # type: ignore[misc, operator]
+        found, seconds = timed(lambda method=method: method(features))  # type: ignore[misc]
         print(f"{name:10} {seconds:6.2f} s, {len(found.masks)} masks")
 
 
