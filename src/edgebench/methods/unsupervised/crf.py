@@ -94,7 +94,7 @@ class Crf:
             logits = given.copy()
             for weight, kernel in self._kernels:
                 logits += np.float32(weight) * kernel(lean)
-        belief: NDArray[np.float32] = (1 + np.tanh(logits / 2)) / 2
+        belief = ((1 + np.tanh(logits / 2)) / 2).astype(np.float32, copy=False)
         return np.moveaxis(belief, 2, 0)
 
 

@@ -55,7 +55,8 @@ def alike(features: NDArray[np.float32], tau: float) -> NDArray[np.bool_]:
     # The product of both orders may differ in the last digit, and the matrix must be symmetric.
     close |= close.T
     np.fill_diagonal(close, True)
-    return without(close, ~features.any(axis=1))
+    empty: NDArray[np.bool_] = ~np.any(features, axis=1)
+    return without(close, empty)
 
 
 def without(close: NDArray[np.bool_], gone: NDArray[np.bool_]) -> NDArray[np.bool_]:

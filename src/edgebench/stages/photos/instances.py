@@ -34,7 +34,8 @@ class InstanceAnswer:
     @property
     def maps(self) -> list[NDArray[np.floating]]:
         """As in `Answer`: where any object is."""
-        return [self.masks.any(axis=0).astype(np.float32)]
+        anywhere: NDArray[np.floating] = np.max(self.masks, axis=0, initial=False).astype(np.float32)
+        return [anywhere]
 
     @property
     def facts(self) -> dict[str, Any]:
