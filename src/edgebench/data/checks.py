@@ -13,6 +13,7 @@ from edgebench.files import read_json, sha256_file, write_json
 
 VERIFIED = ".verified.json"
 GIT_DIGITS = 40
+_BEGINNINGS = {".json": (b"{", b"["), ".xml": (b"<",)}
 
 
 def file_fault(file: Path, entry: ManifestEntry) -> str | None:
@@ -50,6 +51,11 @@ def header_fault(file: Path, suffix: str | None = None) -> str | None:
         with open(file, "rb") as start:
             if not start.read(19).startswith(b"MATLAB 5.0 MAT-file"):
                 return describe_content(file) or "not a MATLAB v5 file"
+    elif suffix in _BEGINNINGS:
+        with open(file, "rb") as start:
+            text = start.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not text.startswith(_BEGINNINGS[suffix]) or describe_content(file):
+            return describe_content(file) or f"not a file of the kind {suffix}"
     return None
 
 

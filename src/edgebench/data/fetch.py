@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from edgebench.data.adapters import open_dataset
+from edgebench.data.adapters import ANNOTATION_SUFFIXES, open_dataset
 from edgebench.data.adapters.base import MaskedImages
 from edgebench.data.adapters.listing import walk_files
 from edgebench.data.checks import VerifiedIndex, file_fault, header_fault
@@ -208,7 +208,7 @@ def _take_shards(folder: Path, destination: Path, name: str, jobs: int, begun_be
 def _take_files(definition: Mapping[str, Any], folder: Path, destination: Path, begun_before: bool) -> FetchReport:
     """Link or copy the images and annotations of a folder; others that lie there are set aside first."""
     name = definition.get("name")
-    suffixes = IMAGE_SUFFIXES if definition["layout"] == "folder" else IMAGE_SUFFIXES | {".mat"}
+    suffixes = IMAGE_SUFFIXES | ANNOTATION_SUFFIXES.get(definition["layout"], {".mat"})
     index = VerifiedIndex(destination)
     report = FetchReport()
     listing: list[tuple[str, int]] = []

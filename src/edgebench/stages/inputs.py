@@ -21,6 +21,7 @@ SEMANTIC = "semantic"
 EDGES = "edges"
 FRAMES = "frames"
 SKELETONS = "skeletons"
+LABELS = "labels"
 LABEL_SUFFIX = ".png"
 LABEL_LONG_SIDE = 3000
 """Larger images are labelled, and seen by the training, at this size in pixels; as in MEMO's released code."""
@@ -63,6 +64,11 @@ def semantic_file(folder: Path, image_id: str) -> Path:
 def edge_file(folder: Path, image_id: str) -> Path:
     """Where a predict run of masks keeps the edge beside the mask of an image, if it predicts both."""
     return folder / EDGES / f"{image_id}.png"
+
+
+def labels_file(folder: Path, image_id: str) -> Path:
+    """Where TRACE's first stage keeps the pseudo labels of an image; see `edgebench.methods.trace.label_files`."""
+    return folder / LABELS / f"{image_id}.npz"
 
 
 class LabelledBy:

@@ -246,22 +246,3 @@ def test_real_coco_is_read_as_a_whole_file_is(shared: Path, split: str, count: i
     assert found == count
     assert len(dataset.categories) == 80
     assert dataset.semantic(dataset.ids[0]).max() <= 90
-
-
-def test_real_panoptic_sample(shared: Path, tmp_path: Path) -> None:
-    source = shared / "data" / "coco_panoptic_sample"
-    sample = next(source.rglob("panoptic_examples.json"))
-    content = json.loads(sample.read_text())
-    if "categories" not in content:
-        content["categories"] = json.loads((source / "panoptic_coco_categories.json").read_text())
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "panoptic_val2017.json").write_text(json.dumps(content))
-    (tmp_path / "annotations" / "panoptic_val2017").symlink_to(sample.with_suffix(""))
-    for record in content["annotations"]:
-        with Image.open(sample.with_suffix("") / record["file_name"]) as png:
-            blank(tmp_path / "val2017" / f"{record['image_id']:012d}.jpg", (png.height, png.width))
-    dataset = CocoDataset(tmp_path, "val2017")
-    known = [segment for image_id in dataset.ids for segment in dataset.panoptic(image_id)[1].values()]
-    assert (len(known), sum(segment.crowd for segment in known)) == (50, 3)
-    assert sum(category.thing for category in dataset.categories.values()) == 80
-    assert len(dataset.categories) == 133

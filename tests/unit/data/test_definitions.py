@@ -45,6 +45,8 @@ def test_definition_is_complete(path, tmp_path):
         assert len(manifest) == definition["files"]
         assert sum(entry.size for entry in manifest) == definition["bytes"]
         for entry in manifest:  # the layout finds as many images among these names as the definition says
+            if entry.path.endswith(".json"):  # which would have to list them
+                continue
             (tmp_path / entry.path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / entry.path).touch()
         for split, count in definition["images"].items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -363,6 +364,50 @@ def test_own_folder_is_counted(tmp_path):
     write_images(tmp_path / "own", "a.png", "b.png")
     with pytest.raises(DataError, match="2 images, but the definition of own states 5"):
         fetch({**LOCAL, "images": {"train": 5}}, None, tmp_path / "data", [str(tmp_path / "own")])
+
+
+COCO = {**LOCAL, "name": "coco", "layout": "coco", "images": {"val2017": 1}}
+
+
+def write_coco(folder: Path) -> Path:
+    """One image without objects, and things that do not belong to the data set."""
+    write_images(folder, "val2017/000000000001.png")
+    listed = {"id": 1, "file_name": "000000000001.png", "height": 4, "width": 4}
+    annotations = folder / "annotations" / "instances_val2017.json"
+    annotations.parent.mkdir()
+    annotations.write_text(json.dumps({"images": [listed], "annotations": [], "categories": []}))
+    (folder / "val2017.zip").write_bytes(b"PK")
+    return annotations
+
+
+def test_annotations_are_linked_with_the_images(tmp_path):
+    annotations = write_coco(tmp_path / "own")
+    report = fetch(COCO, None, tmp_path / "data", [str(tmp_path / "own")])
+    assert set(content(tmp_path / "data")) == {"annotations/instances_val2017.json", "val2017/000000000001.png"}
+    assert report.n_files == 2
+    linked = tmp_path / "data" / "annotations" / annotations.name
+    assert linked.samefile(annotations)  # no second copy of what may be 20 GB
+    with pytest.raises(DataError, match="1 images of split val2017, but the definition of coco states 2"):
+        fetch({**COCO, "images": {"val2017": 2}}, None, tmp_path / "other", [str(tmp_path / "own")])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "empty"), ("<html><body>log in", "an HTML page"), ("no json", r"not a file of the kind \.json")],
+)
+def test_annotations_that_are_something_else(tmp_path, text, says):
+    annotations = write_coco(tmp_path / "own")
+    annotations.write_text(text)
+    with pytest.raises(DataError, match=rf"(?s)1 of 2 files failed.*instances_val2017\.json: {says}"):
+        fetch(COCO, None, tmp_path / "data", [str(tmp_path / "own")])
+
+
+def test_drawn_scenes_in_cocos_layout(tmp_path):
+    draw = {"draw": {"style": "T", "size": 32, "seed": 3}}
+    definition = {"name": "scenes", "layout": "coco", "source": draw, "images": {"train": 2, "val": 1}}
+    report = fetch(definition, None, tmp_path / "data", jobs=1)
+    assert (report.n_new, report.n_files) == (3, 2 * 3 + 2 * 2)
+    assert fetch(definition, None, tmp_path / "data").digest == report.digest
 
 
 def test_own_folder_not_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -127,3 +128,12 @@ def test_unknown_settings_are_refused() -> None:
         emergence(maps, measure="xyz")
     with pytest.raises(ConfigError, match="candidates 1"):
         emergence(maps, candidates=1)
+
+
+@pytest.mark.parametrize("candidates", [None, 2, 3])
+def test_holds_the_kept_map(candidates: int | None) -> None:
+    maps = trajectory()
+    for keep in get_args(Keep):
+        found = emergence(iter(maps), keep, candidates=candidates, hold=True)
+        assert found.attention is maps[found.kept]
+        assert emergence(maps, keep, candidates=candidates).attention is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -21,7 +22,9 @@ from edgebench.methods.trace.divergence import boundary_divergence
 from edgebench.methods.trace.encoders import Encoder, eva, load_encoder
 from edgebench.methods.trace.encoders.dino import plain_queries_keys, rotated_queries_keys
 from edgebench.methods.trace.encoders.llava import language_queries_keys
+from edgebench.methods.trace.extract import edge_map, extract
 from edgebench.methods.trace.labels import pseudo_labels
+from edgebench.methods.trace.opening import open_backbone
 from tests.unit.methods.trace_encoders import (
     BEFORE,
     IMAGE_TOKEN,
@@ -216,6 +219,28 @@ def test_queries_and_keys_come_row_by_row(kind: str, reads: Any) -> None:
         assert int(change.argmax()) == row * 10 + column
 
 
+@pytest.mark.parametrize("reads", ["attention", "features"])
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_hidden_states_come_row_by_row(kind: str, reads: Any) -> None:
+    """Queries are a linear layer of the hidden states, or those themselves: both are in the same order."""
+    encoder = random_encoder(kind, reads=reads)
+    pixels = encoder.encode(pictures(24, 2))
+    block = encoder.blocks[0]
+    module: Any = block.module
+    arguments, keywords, _ = called(encoder, block, pixels)
+    hidden = block.hidden(arguments, keywords, 36)
+    assert hidden.shape == (2, 36, 24)
+    if reads == "features":
+        queries, _ = block.queries_keys(module, arguments, keywords)
+        torch.testing.assert_close(queries[:, 0] * 0.1, torch.nn.functional.normalize(hidden, dim=-1))
+    elif kind == "qwen":
+        torch.testing.assert_close(hidden, by_row(arguments[0], (6, 6)))
+    else:
+        given = arguments[0] if arguments else keywords["hidden_states"]
+        torch.testing.assert_close(hidden, given[:, -36:])
+
+
 @torch.no_grad()
 def test_features_are_compared_by_their_angle() -> None:
     for kind in ("dinov2", "dinov3", "qwen"):
@@ -297,6 +322,28 @@ def test_projections_are_layers_that_adapters_change(kind: str) -> None:
     assert any(each is not None and each.any() for each in of_last)
 
 
+@pytest.mark.parametrize("reads", ["attention", "features"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("eva")])
+def test_training_mode_and_checkpointing_change_no_gradient(kind: str, reads: Any) -> None:
+    encoder = random_encoder(kind, reads=reads)
+    network: Any = encoder.network
+    pixels = encoder.encode(pictures(24, 2))
+    block = encoder.blocks[0]
+    weight = network.get_submodule(f"{block.name}.{block.projections[0]}").weight.requires_grad_()
+
+    def gradient() -> Tensor:
+        answer, maps = read(encoder, pixels, gradient=True)
+        loss = torch.stack([maps.of(index).square().sum() for index in maps.spans]).sum() + answer.square().mean()
+        return torch.autograd.grad(loss, weight)[0]
+
+    expected = gradient()
+    assert expected.abs().max() > 0
+    network.train()
+    torch.testing.assert_close(gradient(), expected)
+    network.activation_checkpointing_enable()
+    torch.testing.assert_close(gradient(), expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_a_folder_gives_the_same(kind: str, tmp_path: Path) -> None:
@@ -326,6 +373,32 @@ def test_of_a_model_of_images_and_text_the_tower_alone_is_loaded(kind: str, tmp_
     assert {value.dtype for value in loaded.network.parameters()} == {torch.bfloat16}
     answer, maps = read(loaded, loaded.encode(pictures(24)))
     assert answer.dtype == maps.of(0).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "saved", "named"),
+    [
+        ("llava", "vision_tower.", "vision_tower.vision_model."),
+        ("llava", "vision_tower.", "model.vision_tower."),
+        ("llava", "vision_tower.", "model.vision_tower.vision_model."),
+        ("qwen", "visual.", "model.visual."),
+    ],
+)
+@torch.no_grad()
+def test_files_that_other_versions_wrote_are_read(kind: str, saved: str, named: str, tmp_path: Path) -> None:
+    network = random_network(kind)
+    save(network, kind, tmp_path)
+    state: dict[str, Tensor] = {}
+    for file in tmp_path.glob("*.safetensors*"):
+        if file.suffix == ".safetensors":
+            state |= load_file(file)
+        file.unlink()
+    renamed = {name.replace(saved, named): value for name, value in state.items()}
+    assert sum(name.startswith(named) for name in renamed) > 20
+    save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_encoder(tmp_path, size=24)
+    pixels = loaded.encode(pictures(24))
+    assert torch.equal(loaded.answer(pixels), encoder_of(network, kind, 24).answer(pixels))
 
 
 @pytest.mark.parametrize("kind", VISION)
@@ -465,3 +538,23 @@ def test_says_what_it_is() -> None:
 def test_names_follow_the_order_of_the_blocks() -> None:
     names: Sequence[str] = [block.name for block in random_encoder("qwen", reads="features").blocks]
     assert names == [f"blocks.{index}.attn" for index in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"),
+    [("dinov2", "attention"), ("dinov3", "features"), ("llava_language", "attention"), ("qwen", "features")],
+)
+def test_stage_one_from_a_folder(kind: str, reads: Any, tmp_path: Path) -> None:
+    """Opened like every backbone, looked at once: no levels, no search, labels on the grid of patches."""
+    save(random_network(kind), kind, tmp_path)
+    layers: Any = "language" if kind == "llava_language" else "vision"
+    backbone = open_backbone(tmp_path, 24, reads=reads, layers=layers)
+    colours = torch.randint(0, 256, (31, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    found = extract(backbone, colours.numpy(), "picture")
+    assert (found.taus, found.kept, len(found.curve)) == ((), None, 0)
+    assert found.scores.shape == found.labels.labels.shape == (6, 6)
+    assert found.scores.isfinite().all()
+    assert found.labels.edge > 0
+    assert edge_map(found.scores, 31, 50).shape == (31, 50)
+    again = extract(backbone, colours.numpy(), "another name")
+    assert torch.equal(again.scores, found.scores)

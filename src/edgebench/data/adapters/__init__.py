@@ -13,17 +13,25 @@ from edgebench.data import panoptic as panoptic_files  # the module, not its nam
 from edgebench.data.adapters.biped import BipedDataset
 from edgebench.data.adapters.bsds import BsdsDataset
 from edgebench.data.adapters.coco import CocoDataset
+from edgebench.data.adapters.coco_like import LAYOUTS as COCO_LIKE
+from edgebench.data.adapters.coco_panoptic_sample import CocoPanopticSampleDataset
 from edgebench.data.adapters.davis import DavisDataset
 from edgebench.data.adapters.dis5k import Dis5kDataset
+from edgebench.data.adapters.dsb2018 import Dsb2018Dataset
 from edgebench.data.adapters.duts import DutsDataset
 from edgebench.data.adapters.ecssd import EcssdDataset
 from edgebench.data.adapters.folder import FolderDataset
 from edgebench.data.adapters.hrsod import HrsodDataset
+from edgebench.data.adapters.imagenet import ImagenetDataset
+from edgebench.data.adapters.kitti import KittiDataset
+from edgebench.data.adapters.monuseg import MonusegDataset
 from edgebench.data.adapters.multicue import MulticueDataset
 from edgebench.data.adapters.nyud import NyudDataset
 from edgebench.data.adapters.pairs import PairsDataset
+from edgebench.data.adapters.sa1b import Sa1bDataset
 from edgebench.data.adapters.shards import ShardDataset
 from edgebench.data.adapters.uded import UdedDataset
+from edgebench.data.adapters.voc import VocDataset
 from edgebench.data.instances import Instances
 from edgebench.errors import DataError, nearest
 
@@ -63,19 +71,35 @@ LAYOUTS: dict[str, Callable[[Path, str], Dataset]] = {
     "biped": BipedDataset,
     "bsds": BsdsDataset,
     "coco": CocoDataset,
+    **COCO_LIKE,
+    "coco_panoptic_sample": CocoPanopticSampleDataset,
     "davis": DavisDataset,
     "dis5k": Dis5kDataset,
+    "dsb2018": Dsb2018Dataset,
     "duts": DutsDataset,
     "ecssd": EcssdDataset,
     "folder": lambda folder, split: FolderDataset(folder),  # as `shards`, without splits
     "hrsod": HrsodDataset,
+    "imagenet": ImagenetDataset,
+    "kitti": KittiDataset,
+    "monuseg": MonusegDataset,
     "multicue": MulticueDataset,
     "nyud": NyudDataset,
     "pairs": PairsDataset,
+    "sa1b": Sa1bDataset,
     "shards": lambda folder, split: ShardDataset(folder),
     "uded": UdedDataset,
+    "voc": VocDataset,
 }
 """How to open each layout."""
+
+ANNOTATION_SUFFIXES: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("coco", "coco_panoptic_sample", "sa1b", *COCO_LIKE), frozenset({".json"})),
+    **dict.fromkeys(("folder", "imagenet"), frozenset()),
+    "monuseg": frozenset({".xml"}),
+    "voc": frozenset({".mat", ".txt"}),
+}
+"""Files that belong to a data set besides its pictures; where nothing is said, those of BSDS: `.mat`."""
 
 
 def open_dataset(layout: str, folder: str | Path, split: str) -> Dataset:

@@ -108,6 +108,15 @@ class Images(Unannotated):
         """(H, W) from the image's header."""
         return image_size(self.image_path(image_id))
 
+    def _require_size(self, image_id: str, shape: tuple[int, ...], annotation: Path) -> None:
+        """Raise a DataError when an annotation is not of its image's size."""
+        if shape != self.size(image_id):
+            height, width = self.size(image_id)
+            raise DataError(
+                f"{annotation}: {' x '.join(map(str, shape))} pixels, but {self.image_path(image_id)} has {height} x "
+                f"{width} (height x width). Do the two belong together? Fetch the data set again."
+            )
+
 
 class AnnotatedImages(Images):
     """Images with the boundaries of one or several annotators.

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
 from edgebench.data.adapters.base import Images, files_by_id
 from edgebench.data.adapters.listing import require_folder, some_names
+from edgebench.data.adapters.painting import painted
+from edgebench.data.adapters.segments import SegmentFiles
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image, stored_size
-from edgebench.data.instances import Instance, Instances, compress, decode
+from edgebench.data.instances import Instance, Instances, compress
 from edgebench.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -101,6 +103,11 @@ class CocoImages(Images):
         items = []
         for index, annotation in self._lists.entries_of("annotations", "image_id", number):
             where = f"{self.annotations}: annotations[{index}]"
+            if isinstance(annotation, dict) and not annotation.get("segmentation") and annotation.get("bbox"):
+                raise DataError(
+                    f"{where}, image {number}: has a box but no mask. Objects365's own file and those for detectors "
+                    f"(KITTI, VOC07) hold boxes alone: put annotations with masks there, or choose another data set."
+                )
             entry = check_annotation(annotation, {number: size}, self._classes, where)
             items.append(
                 Instance(
@@ -194,42 +201,26 @@ class CocoDataset(CocoImages):
             DataError: there is no panoptic file or none that knows the image, or it and its PNG disagree.
         """
         number = self.numeric_id(image_id)
-        for path in self._panoptic_files:
-            from edgebench.data.json_lists import json_lists
-
-            for index, record in json_lists(path).entries_of("annotations", "image_id", number):
-                where = f"annotations[{index}]"
-                image = panoptic_files.segmented_image(path, path.with_suffix(""), record, where, self.categories)
-                ids = panoptic_files.read_segments(image)
-                if ids.shape != self.size(image_id):
-                    raise DataError(
-                        f"{image.png}: {ids.shape[0]} x {ids.shape[1]} pixels (height x width), but "
-                        f"{self.image_path(image_id)} has {' x '.join(map(str, self.size(image_id)))}."
-                    )
-                return ids, image.segments
-        raise self._no_panoptic(f"lists no image {number}")
+        image = self._segments.find(number)
+        if image is None:
+            raise self._no_panoptic(f"it lists no image {number}")
+        ids = panoptic_files.read_segments(image)
+        self._require_size(image_id, ids.shape, image.png)
+        return ids, image.segments
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Class of each pixel, 0 = unlabelled: from the panoptic map, stuff and all, or else from the objects."""
         if not self._has_panoptic:
             return super().semantic(image_id)
-        ids, segments = self.panoptic(image_id)
-        keys, places = np.unique(ids, return_inverse=True)
-        classes = np.array([segments[int(key)].category if key else 0 for key in keys])
-        return as_classes(classes[places.reshape(ids.shape)], max(self.categories))
+        return self._segments.semantic(*self.panoptic(image_id))
 
-    @cached_property
+    @property
     def categories(self) -> Mapping[int, panoptic_files.Category]:
         """The classes by id: of the panoptic file, things and stuff, or else of the objects."""
-        if not self._has_panoptic:
-            return self._classes
-        from edgebench.data.json_lists import json_lists
-
-        path = self._panoptic_files[0]
-        return panoptic_files.read_categories(path, {"categories": list(json_lists(path).entries("categories"))})
+        return self._segments.categories if self._has_panoptic else self._classes
 
     @cached_property
-    def _panoptic_files(self) -> list[Path]:
+    def _segments(self) -> SegmentFiles:
         """JSON files in which an image of this split may be, those of 2017 for the splits of 2014."""
         folder = self._folder / "annotations"
         own = folder / f"panoptic_{self._split}.json"
@@ -237,9 +228,9 @@ class CocoDataset(CocoImages):
         found = [own] if own.is_file() or not self._split.endswith("2014") else of_2017
         if missing := [path for path in found if not path.is_file()]:
             raise self._no_panoptic(f"{missing[0].name} is not there")
-        return found
+        return SegmentFiles(found)
 
-    @property
+    @cached_property
     def _has_panoptic(self) -> bool:
         folder = self._folder / "annotations"
         parts = ["train2017", "val2017"] if self._split.endswith("2014") else [self._split]
@@ -261,28 +252,6 @@ class CocoDataset(CocoImages):
                 f"there, or choose another split."
             )
         return super()._lists
-
-
-def painted(instances: Instances, largest: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """A map of classes from objects: crowds first, then from the largest to the smallest.
-
-    Args:
-        instances: The objects.
-        largest: Largest id of a class; above 254 the map has 16 bits.
-
-    Returns:
-        uint8 or uint16 (H, W), 0 where no object is.
-    """
-    classes = np.zeros(instances.size, dtype=np.int64)
-    masks = [(each, decode(each.mask)) for each in instances.items]
-    for each, mask in sorted(masks, key=lambda pair: (not pair[0].crowd, -int(pair[1].sum()))):
-        classes[mask] = each.category
-    return as_classes(classes, largest)
-
-
-def as_classes(classes: NDArray[np.int64], largest: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """A map of classes (H, W) with 8 bits, or with 16 where an id of a class is above 254."""
-    return classes.astype(np.uint8) if largest < 255 else classes.astype(np.uint16)
 
 
 def _listed_images(annotations: Path, place: Callable[[Mapping[str, Any]], Path]) -> list[Listed]:

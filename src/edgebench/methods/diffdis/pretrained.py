@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.files import read_json
+from edgebench.errors import ConfigError, DataError
 from edgebench.methods.codec import VaeCodec
 from edgebench.methods.diffdis.network import DiffdisNetwork
 from edgebench.methods.diffdis.official import from_official
 from edgebench.methods.diffdis.presets import NetworkConfig
+from edgebench.methods.diffusers_folder import load_part, read_config
 from edgebench.methods.weight_files import load_strictly
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -37,7 +37,7 @@ def backbone_config(folder: str | Path, config: NetworkConfig) -> NetworkConfig:
         DataError: a file is missing, or the model is of another family.
     """
     folder = Path(folder)
-    unet, schedule = (_json(folder / each) for each in ("unet/config.json", "scheduler/scheduler_config.json"))
+    unet, schedule = (read_config(folder / each) for each in ("unet/config.json", "scheduler/scheduler_config.json"))
     foreign = [key for key in ("addition_embed_type", "encoder_hid_dim_type") if unet.get(key)]
     levels = [str(each) for each in unet.get("down_block_types", [])]
     if foreign or not set(levels) <= {"CrossAttnDownBlock2D", "DownBlock2D"}:
@@ -45,7 +45,7 @@ def backbone_config(folder: str | Path, config: NetworkConfig) -> NetworkConfig:
             f"{folder}: not a model of the Stable Diffusion 1 or 2 family ({', '.join(foreign) or levels}). "
             f"Give the folder of SD-Turbo or SD 2.1."
         )
-    text = _json(folder / "text_encoder/config.json")
+    text = read_config(folder / "text_encoder/config.json")
     try:
         heads = unet["attention_head_dim"]
         return replace(
@@ -101,7 +101,7 @@ def empty_text(folder: str | Path) -> Tensor:
     Raises:
         DataError: the encoder is missing or damaged.
     """
-    encoder = _part(Path(folder) / "text_encoder", CLIPTextModel.from_pretrained).eval()
+    encoder = load_part(Path(folder) / "text_encoder", CLIPTextModel.from_pretrained).eval()
     size = encoder.config.vocab_size
     with torch.no_grad():
         # CLIP's vocabulary ends with the marks for beginning and end; the files' own entries are often wrong.
@@ -114,7 +114,7 @@ def load_vae(folder: str | Path, precision: Literal["fp32", "bf16"] = "fp32", ti
     Raises:
         DataError: it is missing or damaged.
     """
-    return VaeCodec(_part(Path(folder) / "vae", AutoencoderKL.from_pretrained), precision, tiled)
+    return VaeCodec(load_part(Path(folder) / "vae", AutoencoderKL.from_pretrained), precision, tiled)
 
 
 def our_names(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
@@ -129,21 +129,6 @@ def our_names(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor
         raise DataError(f"{path}: holds {error}, which is no part of this network. Give another folder.") from error
 
 
-def _part(folder: Path, load: Callable[..., Any]) -> Any:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Fetch the pre-trained model, or give its folder.")
-    # In float32 whatever the folder's own config.json says: those of Stable Diffusion often say half.
-    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    try:
-        part, report = load(folder, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]}). Fetch it again.") from error
-    if missing := sorted(report["missing_keys"]):
-        # The libraries fill such gaps with random numbers, and only warn.
-        raise DataError(f"{folder}: {missing[0]} is missing, one of {len(missing)} tensors. Fetch it again.")
-    return part
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return {
@@ -151,10 +136,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         }
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: no readable weights ({error}). Fetch the pre-trained model again.") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(read_json(path))
-    except (OSError, ValueError, EdgebenchError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Fetch the pre-trained model again.") from error

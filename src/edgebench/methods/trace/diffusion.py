@@ -94,24 +94,19 @@ class DiffusionBackbone:
             near = max(1, round(size / multiple)) * multiple
             raise ConfigError(f"size {size} must be a multiple of {multiple} for {family.name}, {near} for example.")
 
-    def to(self, device: torch.device | str) -> DiffusionBackbone:
-        """Move everything to a device."""
-        self.network.to(device)
-        self.codec.to(device)
-        self.text = {name: tensor.to(device) for name, tensor in self.text.items()}
-        return self
-
     def encode(self, pictures: Tensor) -> Tensor:
-        """As in `Backbone`; float32."""
-        return self.codec.encode(pictures.float())
+        """As in `Backbone`; float32. The code follows the pictures to their device."""
+        return self.codec.to(pictures.device).encode(pictures.float())
 
     def decode(self, latents: Tensor) -> Tensor:
         """As in `Backbone`."""
-        return self.codec.decode_colour(latents.float())
+        return self.codec.to(latents.device).decode_colour(latents.float())
 
     def answer(self, latents: Tensor, tau: int) -> Tensor:
         """As in `Backbone`; the network computes in its own precision, the answer is float32."""
         kind = next(each.dtype for each in self.network.parameters() if each.is_floating_point())
+        if self.text["hidden"].device != latents.device:
+            self.text = {name: tensor.to(latents.device) for name, tensor in self.text.items()}
         text = {
             name: (tensor if name == "mask" else tensor.to(kind)).expand(len(latents), *tensor.shape[1:])
             for name, tensor in self.text.items()

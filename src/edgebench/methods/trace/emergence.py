@@ -20,14 +20,20 @@ class Emergence(NamedTuple):
     Attributes:
         kept: index of the kept map in the sequence.
         curve: divergences of consecutive maps, float64 (maps - 1,), mean over the queries.
+        attention: the kept map, where it was to be held.
     """
 
     kept: int
     curve: Tensor
+    attention: Tensor | None = None
 
 
 def emergence(
-    maps: Iterable[Tensor], keep: Keep = "noisier", measure: str = "kl", candidates: int | None = None
+    maps: Iterable[Tensor],
+    keep: Keep = "noisier",
+    measure: str = "kl",
+    candidates: int | None = None,
+    hold: bool = False,
 ) -> Emergence:
     """Instance emergence point: of the consecutive maps that differ most, one is kept.
 
@@ -41,9 +47,10 @@ def emergence(
         measure: `kl` as published, or `jsd`, `l2`, `cosine`.
         candidates: only this many maps from the clean end on can be kept, two or more; the curve shows all. None:
             every map can. It leaves out the end of pure noise.
+        hold: hold the map kept so far as a third one and return it.
 
     Returns:
-        The kept map's index and the curve.
+        The kept map's index, the curve and, with `hold`, the map.
 
     Raises:
         ConfigError: `keep`, `measure` or `candidates` is unknown or too small.
@@ -59,13 +66,16 @@ def emergence(
     previous: Tensor | None = None
     previous_own = torch.zeros(0)
     curve: list[float] = []
+    gap, held = 0, None
     for current in maps:
         own, cross = row_terms(terms, current, previous)
         if previous is not None:
             curve.append(terms.combine(previous_own, own, cross).mean(dtype=torch.float64).item())
+            newest = len(curve) - 1
+            eligible = candidates is None or newest < candidates - 1
+            if newest == 0 or (eligible and curve[newest] > curve[gap]):
+                gap, held = newest, (current if keep == "noisier" else previous) if hold else None
         previous, previous_own = current, own
     if not curve:
         raise DataError("emergence needs self-attention maps of at least two time steps. Give a longer time grid.")
-    eligible = curve if candidates is None else curve[: candidates - 1]
-    gap = max(range(len(eligible)), key=eligible.__getitem__)
-    return Emergence(gap + (keep == "noisier"), torch.tensor(curve, dtype=torch.float64))
+    return Emergence(gap + (keep == "noisier"), torch.tensor(curve, dtype=torch.float64), held)

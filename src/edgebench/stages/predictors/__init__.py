@@ -121,6 +121,7 @@ MODULES = {
     "sam_prompted_panoptic": "sam",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
+    "trace_attention": "trace_attention",
     "felzenszwalb_masks": "instances",
     "true_masks": "instances",
     "brought_instances": "instances",

@@ -42,6 +42,10 @@ def dino_encoder(network: DinoNetwork, reads: Reads = "attention", size: int | N
     check_reads(reads)
     config: Any = network.config
     patch = side_of(config.patch_size)
+    for key in ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"):
+        # DINOv3 would move its positions at random while adapters are trained, but not when edges are predicted.
+        if hasattr(config, key):
+            setattr(config, key, None)
     skipped = 1 + getattr(config, "num_register_tokens", 0)
     path = "model.layer" if isinstance(network, DINOv3ViTModel) else "encoder.layer"
     layers: Any = network.get_submodule(path)
