@@ -94,7 +94,7 @@ def abdiv_pixels(collected: Collected) -> Figure:
         for index, (values, label) in enumerate(((at_border, "at a border"), (inside, "inside"))):
             weights = np.full(len(values), 1 / max(len(values), 1))
             shown = np.clip(values, bins[0], bins[-1])
-            panel.hist(shown, bins=bins, weights=weights, color=colour(index), alpha=0.55, label=label)
+            panel.hist(shown, bins=list(bins), weights=weights, color=colour(index), alpha=0.55, label=label)
             panel.axvline(np.median(values), color=colour(index), linewidth=1.2)
         panel.set(xscale="log", xlabel="ABDiv / mean of the image", ylabel="Share of tokens")
         panel.set_title(textwrap.fill(row.label, 40), fontsize=9)

@@ -290,8 +290,6 @@ _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
     "trace_backbone": _trace_backbone,
     "mask2former": _mask2former,
     "trace": _trace,
-    "trace": _trace,
-    "mask2former": _mask2former,
 }
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,
