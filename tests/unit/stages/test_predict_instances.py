@@ -50,9 +50,8 @@ def inputs(tmp_path: Path) -> Path:
             entry = {"image_id": int(image_id), "category_id": category, "iscrowd": crowd, "area": int(mask.sum())}
             annotations.append({"id": len(annotations) + 1, "segmentation": encode(mask), **entry})
         write_map_png(tmp_path / "edges" / "maps" / f"{image_id}.png", edges)
-        write_instances(
-            tmp_path / "masks" / "instances" / f"{image_id}.json", from_masks(masks.any(0)[None], SIZE, [0.5])
-        )
+        joined = from_masks(np.array([masks.any(0)]), SIZE, [0.5])
+        write_instances(tmp_path / "masks" / "instances" / f"{image_id}.json", joined)
     content = {
         "images": [{"id": int(i), "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in IDS],
         "annotations": annotations,
@@ -204,7 +203,7 @@ def test_edges_can_be_brought_where_a_data_set_has_no_masks(inputs: Path) -> Non
 
 def test_edges_of_another_size_and_unfinished_runs(inputs: Path) -> None:
     write_map_png(inputs / "edges" / "maps" / f"{IDS[0]}.png", np.zeros((10, 10)))
-    with pytest.raises(DataError, match=r"10 x 10 pixels .* but the masks of 000000000003 in .*64 x 96"):
+    with pytest.raises(DataError, match=r"000000000003.png: 10 x 10 pixels .* but the masks of its image have 64 x 96"):
         predict(spec(inputs, "out", "trace_refine"))
     (inputs / "masks" / "run.json").unlink()
     with pytest.raises(EdgebenchError, match=r"needed first .masks."):
