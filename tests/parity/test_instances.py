@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgebench.stages.evaluate_instances import evaluate_instances
+from edgebench.data.adapters import open_dataset
+from edgebench.data.coco import read_instance_results, read_instance_truth
+from edgebench.data.instances import Instance, Instances, compress
+from edgebench.metrics.instance_matches import match_instances, resampled_scores
+from edgebench.stages.evaluate_instances import InstancePair, evaluate_instances, evaluate_pairs
 
 pytest.importorskip("faster_coco_eval")
 
@@ -63,3 +68,38 @@ def test_without_boxes_masks_decide_on_sizes(folder: Path, tmp_path: Path) -> No
     assert ours.sizes_by == "mask"
     for (name, value), theirs in zip(ours.scores.items(), run.stats, strict=True):
         assert value == pytest.approx(theirs, rel=0, abs=1e-9), name
+
+
+def test_matches_kept_per_image_give_the_same_scores(folder: Path) -> None:
+    """Of every image once; boxes decide on sizes as in the reference."""
+    reference = json.loads((folder / "coco_ap_reference.json").read_text())["pycocotools_segm"]
+    truth = read_instance_truth(folder / "gt_class_agnostic.json")
+    found = read_instance_results(folder / "dt_segm.json", truth)
+    matches = match_instances(sorted(truth.sizes), truth.sizes, truth.annotations, found)
+    for name, values in resampled_scores(matches, np.ones((1, len(truth.sizes)))).items():
+        assert values[0] == pytest.approx(reference[THEIRS[name]], rel=0, abs=1e-9), name
+
+
+def test_files_of_a_run_score_as_the_results_they_came_from(shared: Path, folder: Path, tmp_path: Path) -> None:
+    """The photographs of COCO_Tiny as the data set gives them, and results without boxes, as runs keep them."""
+    truth = read_instance_truth(folder / "gt_class_agnostic.json")
+    results = json.loads((folder / "dt_segm.json").read_text())
+    for each in results:
+        del each["bbox"]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    expected = evaluate_instances(tmp_path / "results.json", folder / "gt_class_agnostic.json")
+    pairs = {}
+    for split in ("train2017", "val2017"):
+        dataset = open_dataset("coco", shared / "data" / "COCO_Tiny", split)
+        for image_id in dataset.ids:
+            number = int(image_id)
+            found = [each for each in results if each["image_id"] == number]
+            size = truth.sizes[number]
+            items = [Instance(compress(each["segmentation"], size), each["score"]) for each in found]
+            pairs[number] = InstancePair(image_id, Instances(size, items), dataset.instances(image_id))
+    evaluation, matches = evaluate_pairs([pairs[number] for number in sorted(pairs)])
+    assert evaluation.scores == pytest.approx(expected.scores, rel=0, abs=1e-9)
+    counts = ("n_images", "n_instances", "n_crowds", "n_predictions", "n_images_without_predictions", "sizes_by")
+    assert {name: getattr(evaluation, name) for name in counts} == {name: getattr(expected, name) for name in counts}
+    for name, values in resampled_scores(matches, np.ones((1, len(pairs)))).items():
+        assert values[0] == pytest.approx(expected.scores[name], rel=0, abs=1e-9), name

@@ -13,6 +13,7 @@ from edgebench.cli.export import app as export_app
 from edgebench.cli.fetch import fetch
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
+from edgebench.cli.refine import refine
 from edgebench.cli.web import app as web_app
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
 app.add_typer(predict_app, name="predict")
+app.command()(refine)
 app.command("app")(web_app)
 app.add_typer(export_app, name="export")
 app.add_typer(evaluate_app, name="evaluate", help="Score maps of any method by the protocols of the papers.")

@@ -64,16 +64,14 @@ def instance_scores(
         annotations = []
         for number, entry in enumerate(entries, start=1):
             image = entry["image_id"]
-            mask = _encode(evaluator.mask, entry["segmentation"], sizes[image])
-            box = entry.get("bbox")
-            area = entry.get("area") if box is None else box[2] * box[3]
+            mask = encode_segmentation(evaluator.mask, entry["segmentation"], sizes[image])
             annotations.append(
                 {
                     "id": number,
                     "image_id": place[image],
                     "category_id": category[entry["category_id"]] if per_class else 1,
                     "segmentation": mask,
-                    "area": float(evaluator.mask.area(mask) if area is None else area),
+                    "area": area_of(evaluator.mask, entry, mask),
                     "iscrowd": entry.get("iscrowd", 0),
                     "score": entry.get("score", 1.0),
                 }
@@ -105,8 +103,21 @@ def coco_evaluator() -> ModuleType:
     return faster_coco_eval
 
 
-def _encode(mask: ModuleType, segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Compressed run lengths of a segmentation in any of COCO's forms."""
+def area_of(mask: ModuleType, entry: Mapping[str, Any], runs: dict[str, Any]) -> float:
+    """The area that decides whether an entry is small, medium or large: of its box, as given, or of its mask."""
+    box = entry.get("bbox")
+    area = entry.get("area") if box is None else box[2] * box[3]
+    return float(mask.area(runs) if area is None else area)
+
+
+def encode_segmentation(mask: ModuleType, segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Compressed run lengths of a segmentation in any of COCO's forms.
+
+    Args:
+        mask: The evaluator's module of masks.
+        segmentation: Polygons, run lengths or compressed ones.
+        size: (height, width) of its image.
+    """
     if isinstance(segmentation, list):
         return mask.merge(mask.frPyObjects(segmentation, *size))
     if isinstance(segmentation["counts"], list):

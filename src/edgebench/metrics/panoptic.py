@@ -153,6 +153,38 @@ def panoptic_quality(counts: Mapping[int, Counts], things: Collection[int]) -> d
     return scores | {"per_class": classes}
 
 
+PANOPTIC_METRICS = tuple(
+    f"{quality}{classes}" for classes in ("", "_things", "_stuff") for quality in ("pq", "sq", "rq")
+)
+"""Columns of a set: over all classes, over things and over stuff."""
+
+
+def resampled_quality(
+    counts: Mapping[str, NDArray[Any]], things: NDArray[np.bool_], weights: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Panoptic quality of images drawn again.
+
+    Args:
+        counts: `iou tp fp fn` of n images and K classes, (n, K) each.
+        things: bool (K,), which of the classes are things.
+        weights: How often each image is drawn, (B, n).
+
+    Returns:
+        Each of `PANOPTIC_METRICS`, (B,) in [0, 1]; NaN where no class has a segment in the images drawn.
+    """
+    iou, tp, fp, fn = (np.asarray(weights, np.float64) @ counts[name] for name in ("iou", "tp", "fp", "fn"))
+    enters = tp + fp + fn > 0
+    segments = np.where(enters, tp + 0.5 * fp + 0.5 * fn, 1)
+    quality = {"pq": iou / segments, "sq": iou / np.where(tp > 0, tp, 1), "rq": tp / segments}
+    found = {}
+    for name, chosen in (("", np.ones_like(things)), ("_things", things), ("_stuff", ~things)):
+        number = (enters & chosen).sum(axis=1).astype(np.float64)
+        number[number == 0] = np.nan
+        for key, values in quality.items():
+            found[f"{key}{name}"] = np.where(enters & chosen, values, 0).sum(axis=1) / number
+    return {name: found[name] for name in PANOPTIC_METRICS}
+
+
 def _ids(values: ArrayLike) -> NDArray[np.uint64]:
     """A map of segments, such that two of them fit into 64 bits."""
     ids = np.asarray(values)

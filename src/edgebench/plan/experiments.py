@@ -46,7 +46,11 @@ COLUMNS_OF = {
         "iou",
     ],
     "outlines": ["mae", "iou"],
-    "instances": ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100"],
+    # `INSTANCE_METRICS` of edgebench.metrics.instances, likewise.
+    "instances": [
+        *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+        *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+    ],
     "panoptic": [f"{quality}{classes}" for classes in ("", "_things", "_stuff") for quality in ("pq", "sq", "rq")],
     "instance_edges": ["ods", "ois", "ap", "cldice", "cldice_plain"],
 }

@@ -50,6 +50,20 @@ FIGURES = {
 }
 
 
+STAGE_1 = "trace_attention"
+"""The method whose runs make TRACE's pseudo labels."""
+
+
+def _nearest(run: Run, method: str) -> Run | None:
+    """The run itself, or the one of a method that is fewest inputs away from it, the first by name of several."""
+    level = [run]
+    while level:
+        if found := next((each for each in level if each.settings.get("method") == method), None):
+            return found
+        level = [each.inputs[name] for each in level for name in sorted(each.inputs)]
+    return None
+
+
 def stand(names: str) -> str:
     """The verb for one data set that stands in for another, or for several joined by `and`."""
     return "stand" if " and " in names else "stands"
@@ -83,7 +97,13 @@ class SeedRuns:
             },
             "weights": predict.inputs["weights"].folder if "weights" in predict.inputs else None,
             "evaluations": {name: run.folder for name, run in self.evaluations.items()},
+            **({"behind": behind} if (behind := self._behind()) else {}),
         }
+
+    def _behind(self) -> Map:
+        """Folders of the runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
+        runs = {"edges": self.predict.inputs.get("edges"), "labels": _nearest(self.predict, STAGE_1)}
+        return {name: run.folder for name, run in runs.items() if run is not None}
 
 
 @dataclass(frozen=True)

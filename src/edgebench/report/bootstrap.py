@@ -1,14 +1,15 @@
 """Bootstrap over images: how far a number could move with other images of the same kind.
 
 Efron & Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals. Every column is computed
-again from the per-image counts or values of resampled images, not from resampled averages, because ODS, AP and
-the greatest F and E of masks are not means over images.
+again from the per-image counts or values of resampled images, not from resampled averages, because ODS, AP, the
+greatest F and E of masks and panoptic quality are not means over images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.metrics.edges.scores import average_precision, f_measure, ods_f, recall_precision
 from edgebench.metrics.masks import PROTOCOLS, MaskProtocol, image_curves
+from edgebench.metrics.panoptic import resampled_quality
 from edgebench.report.collect import Evaluation, Row
 
 RESAMPLES = 1000
@@ -27,6 +29,8 @@ EDGE_COLUMNS = ("ods", "ois", "ap")
 Floats = NDArray[np.float64]
 Counts = tuple[Floats, Floats, Floats, Floats]
 """cntR, sumR, cntP, sumP, each (n, T)."""
+Resampled = tuple[list[str], dict[str, Floats]]
+"""Image ids, and values over the resamples, (B,), by their names."""
 
 
 def draw_weights(ids: list[str], resamples: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -127,9 +131,17 @@ class Bootstrap:
 
     def _read(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
         folder = evaluation.folder
+        readers = {
+            "masks": self._read_masks,
+            "instances": self._read_instances,
+            "panoptic": self._read_panoptic,
+            "instance_edges": self._read_instance_edges,
+        }
         try:
-            if evaluation.protocol.get("method") == "masks":
-                ids, columns = self._read_masks(evaluation)
+            if reader := readers.get(evaluation.protocol.get("method", "")):
+                ids, resampled = reader(folder, evaluation.protocol)
+                prefix = evaluation.protocol["columns"]
+                columns = {f"{prefix}_{name}".strip("_"): each for name, each in resampled.items()}
             elif (folder / "counts.npz").is_file():
                 ids, thresholds, counts = read_counts(folder)
                 resampled = resample_edges(thresholds, counts, draw_weights(ids, self.resamples, self.seed))
@@ -156,14 +168,34 @@ class Bootstrap:
             )
         return ids, columns
 
-    def _read_masks(self, evaluation: Evaluation) -> tuple[list[str], dict[str, Floats]]:
-        with np.load(evaluation.folder / "counts.npz", allow_pickle=False) as file:
+    def _read_masks(self, folder: Path, protocol: dict[str, Any]) -> Resampled:
+        with np.load(folder / "counts.npz", allow_pickle=False) as file:
             ids = [str(each) for each in file["ids"]]
             values = {name: file[name] for name in file.files if name not in ("ids", "histograms")}
             weights = draw_weights(ids, self.resamples, self.seed)
-            resampled = resample_masks(values, file["histograms"], PROTOCOLS[evaluation.protocol["rule"]], weights)
-        prefix = evaluation.protocol["columns"]
-        return ids, {f"{prefix}_{name}".strip("_"): each for name, each in resampled.items()}
+            return ids, resample_masks(values, file["histograms"], PROTOCOLS[protocol["rule"]], weights)
+
+    def _read_instances(self, folder: Path, protocol: dict[str, Any]) -> Resampled:
+        from edgebench.metrics.instance_matches import Matches, resampled_scores
+
+        with np.load(folder / "counts.npz", allow_pickle=False) as file:
+            ids = [str(each) for each in file["ids"]]
+            matches = Matches(len(ids), **{name: file[name] for name in file.files if name != "ids"})
+        return ids, resampled_scores(matches, draw_weights(ids, self.resamples, self.seed))
+
+    def _read_panoptic(self, folder: Path, protocol: dict[str, Any]) -> Resampled:
+        with np.load(folder / "counts.npz", allow_pickle=False) as file:
+            ids = [str(each) for each in file["ids"]]
+            counts = {name: file[name] for name in ("iou", "tp", "fp", "fn")}
+            return ids, resampled_quality(counts, file["things"], draw_weights(ids, self.resamples, self.seed))
+
+    def _read_instance_edges(self, folder: Path, protocol: dict[str, Any]) -> Resampled:
+        """The threshold at which clDice cuts the maps stays that of all images."""
+        ids, thresholds, counts = read_counts(folder)
+        weights = draw_weights(ids, self.resamples, self.seed)
+        with np.load(folder / "counts.npz", allow_pickle=False) as file:
+            covered = {name: weighted_mean(file[name], weights) for name in ("cldice", "cldice_plain")}
+        return ids, resample_edges(thresholds, counts, weights) | covered
 
     def row(self, row: Row, column: str) -> tuple[list[str], Floats] | None:
         """Image ids and `column` of a row over the resamples, (B,), averaged over seeds.

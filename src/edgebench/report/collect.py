@@ -13,6 +13,11 @@ from edgebench.files import read_json
 
 SECONDS = "seconds_per_image"
 ADDED = "added_params_percent"
+EDGES, LABELS = "edges", "labels"
+TIMES = (SECONDS, f"{EDGES}_{SECONDS}", f"{LABELS}_{SECONDS}")
+# What the record of a run of stage 1 of TRACE says of its labels, by column.
+_OF_LABELS = {"edge_share": "edge", "interior_share": "interior", "unknown_share": "unknown", "guarded": "guarded"}
+KEPT_TAU = "kept_tau"
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class SeedRun:
         dataset: `folder`, `layout`, `split`, `images`, `limit` of the data predicted on, or None.
         evaluations: By protocol.
         training: `run.json` of the training whose weights were used, or None.
+        behind: `run.json` of the run that made the edges which the predict run was given (`edges`), and of stage 1 of
+            TRACE that it is or goes back to (`labels`), where there are such runs.
     """
 
     seed: int
@@ -85,18 +92,22 @@ class SeedRun:
     dataset: dict[str, Any] | None
     evaluations: dict[str, Evaluation]
     training: dict[str, Any] | None = None
+    behind: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def evaluation_of(self, column: str) -> Evaluation | None:
         """The evaluation that gives `column`."""
         return next((each for each in self.evaluations.values() if column in each.columns), None)
 
     def value(self, column: str) -> float | None:
-        """The number of `column`; seconds and added parameters come from the records of prediction and training."""
+        """The number of `column`; times, parameters and facts of labels come from the records of runs."""
         if column == ADDED:
             return self._added()
-        if column == SECONDS:
-            seconds = self.record.get(SECONDS)
+        if column in TIMES:
+            role = column.removesuffix(SECONDS).rstrip("_")
+            seconds = (self.behind.get(role, {}) if role else self.record).get(SECONDS)
             return None if seconds is None else float(seconds)
+        if column in _OF_LABELS or column == KEPT_TAU:
+            return self._of_labels(column)
         evaluation = self.evaluation_of(column)
         return None if evaluation is None else evaluation.columns[column]
 
@@ -109,6 +120,22 @@ class SeedRun:
             return None
         trained = training["trained_parameters"]
         return float(100 * trained / (training["parameters"] - trained))
+
+    def _of_labels(self, column: str) -> float | None:
+        """A fact of the labels that stage 1 of TRACE made; None without."""
+        record = self.behind.get(LABELS, {})
+        if column == KEPT_TAU:
+            kept = {float(tau): count for tau, count in record.get("kept", {}).items()}
+            total = sum(kept.values())
+            return sum(tau * count for tau, count in kept.items()) / total if total else None
+        value = record.get(_OF_LABELS[column])
+        return None if value is None else float(value)
+
+    def covers(self, column: str) -> int | None:
+        """Number of images that `column` speaks for: those that a protocol passes over by its nature are among them."""
+        evaluation = self.evaluation_of(column)
+        chosen = evaluation.scores.get("images", {}).get("of") if evaluation else None
+        return chosen or self.n_images(column)
 
     def n_images(self, column: str) -> int | None:
         """Number of images behind `column`."""
@@ -272,7 +299,10 @@ def _seed_run(run: Mapping[str, Any], row: str, spec: TableSpec, root: Path) -> 
         dataset = {**dataset, "folder": root / dataset["folder"]}
     weights = run.get("weights")
     training = _read(root / weights, "run.json", root, needed_by) if weights else None
-    return SeedRun(int(run["seed"]), root / run["predict"], record, dataset, evaluations, training)
+    behind = {
+        role: _read(root / folder, "run.json", root, needed_by) for role, folder in (run.get("behind") or {}).items()
+    }
+    return SeedRun(int(run["seed"]), root / run["predict"], record, dataset, evaluations, training, behind)
 
 
 def _evaluation(name: str, folder: Path, root: Path, needed_by: str) -> Evaluation:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgebench.report.bootstrap import Bootstrap, interval
 from edgebench.report.claims import Checked, check_claims
-from edgebench.report.collect import SECONDS, Collected, Row, TableSpec, collect
+from edgebench.report.collect import TIMES, Collected, Row, TableSpec, collect
 from edgebench.report.columns import footnote_letter, kind_of
 
 Verdict = Literal["match", "differs", "incomplete", ""]
@@ -180,7 +180,7 @@ def verdict(
         spec: The table's plan.
         complete: Whether all images and seeds are there.
     """
-    if published is None or column == SECONDS or not spec.comparable:
+    if published is None or column in TIMES or not spec.comparable:
         return ""
     if not complete or spec.overrides:
         return "incomplete"
@@ -195,7 +195,7 @@ def _complete(row: Row, column: str, spec: TableSpec) -> bool:
         return all(_complete(member, column, spec) for member in row.members)
     if set(spec.seeds) - {run.seed for run in row.runs}:
         return False
-    pairs = [(run.n_images(column), run.expected_images()) for run in row.runs]
+    pairs = [(run.covers(column), run.expected_images()) for run in row.runs]
     return all(run.value(column) is not None for run in row.runs) and all(
         n is None or expected is None or n >= expected for n, expected in pairs
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 from edgebench.plan.tables import stand
 from edgebench.report.bootstrap import RESAMPLES
-from edgebench.report.collect import SECONDS, TableSpec
+from edgebench.report.collect import TIMES, TableSpec
 from edgebench.report.columns import kind_of
 from edgebench.report.tables import MAE_TOLERANCE, Table
 
-_PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds")
+_PROTOCOL_SETTINGS = ("nms", "thin", "max_distance", "thresholds", "void", "truth")
 
 
 def warning(spec: TableSpec) -> str:
@@ -33,7 +33,7 @@ def facts(table: Table) -> list[tuple[str, str]]:
         ("Images", " to ".join(map(str, dict.fromkeys([images[0], images[-1]]))) if images else "none"),
         ("Seeds", ", ".join(map(str, spec.seeds))),
         ("Overrides", ", ".join(f"{key} = {value}" for key, value in spec.overrides.items()) or "none"),
-        *([("Machine", _machines(table))] if SECONDS in spec.columns else []),
+        *([("Machine", _machines(table))] if set(TIMES) & set(spec.columns) else []),
         *[("Protocol", text) for text in protocols(table)],
         (
             "Numbers",
@@ -94,7 +94,7 @@ def protocols(table: Table) -> list[str]:
     for each in table.collected.evaluations():
         title = f": {each.protocol['title']}" if "title" in each.protocol else ""
         # Other methods match nothing, so the settings of the matching say nothing about them.
-        matched = each.protocol if each.protocol.get("method", "edges") == "edges" else {}
+        matched = each.protocol if each.protocol.get("method", "edges") in ("edges", "instance_edges") else {}
         settings = [f"{key} {_plain(matched[key])}" for key in _PROTOCOL_SETTINGS if key in matched]
         remarks = [score["note"] for score in each.scores.values() if "note" in score]
         texts.append("; ".join([f"{each.name}{title}", *settings, *remarks, f"version {each.version}"]))

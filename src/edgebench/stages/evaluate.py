@@ -22,7 +22,7 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
     """Score a predict run under the protocol of the plan file.
 
     Writes `scores.json` (`columns`, `scores`, `protocol`, `n_images`, `version`) and, per image,
-    `counts.npz` (boundaries, masks) or `per_image.npz` (crispness, LPIPS, outlines).
+    `counts.npz` (boundaries, masks, objects) or `per_image.npz` (crispness, LPIPS, outlines).
 
     Raises:
         DataError: a map or an annotation is missing, damaged or of another size.
@@ -34,6 +34,7 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
         "perceptual": _perceptual,
         "masks": _masks,
         "outlines": _outlines,
+        **dict.fromkeys(("instances", "panoptic", "instance_edges"), _objects),
     }
     columns, scores, count = score[protocol["method"]](spec, protocol)
     version = EVALUATE_VERSION[protocol["method"]]
@@ -140,6 +141,13 @@ def _masks(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
     scores["hce"]["note"] = f"HCE with OpenCV {opencv().__version__}"
     prefix = protocol["columns"]
     return {f"{prefix}_{name}".strip("_"): value for name, value in found.items()}, scores, len(evaluation.ids)
+
+
+def _objects(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
+    from edgebench.stages import evaluate_objects
+
+    scored: tuple[dict[str, float], dict[str, Any], int] = getattr(evaluate_objects, protocol["method"])(spec, protocol)
+    return scored
 
 
 def _truth(dataset: Dataset, image_id: str) -> np.ndarray:

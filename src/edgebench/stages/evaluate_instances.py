@@ -1,14 +1,21 @@
-"""Evaluating instances: from COCO's JSON of results and ground truth to scores and their file."""
+"""Evaluating instances: from COCO's JSON, or from the files of a run, to scores and their file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgebench.data.coco import read_instance_results, read_instance_truth
-from edgebench.files import write_json
+from edgebench.data.instances import Instances
+from edgebench.errors import DataError
+from edgebench.files import atomic_path, write_json
 from edgebench.metrics.instances import coco_evaluator, instance_scores
 from edgebench.plan.runs import EVALUATE_VERSION
+
+if TYPE_CHECKING:
+    from edgebench.metrics.instance_matches import Matches
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,89 @@ class InstanceEvaluation:
     n_crowds: int
     n_predictions: int
     n_images_without_predictions: int
+
+
+class InstancePair(NamedTuple):
+    """One image, as it is predicted and as it is.
+
+    Attributes:
+        id: The image.
+        prediction: What was found in it.
+        truth: What is in it, with crowds and areas as annotated.
+        name: What errors call the prediction; usually its file.
+    """
+
+    id: str
+    prediction: Instances
+    truth: Instances
+    name: str = "the prediction"
+
+
+def evaluate_pairs(pairs: Sequence[InstancePair], per_class: bool = False) -> tuple[InstanceEvaluation, Matches]:
+    """Evaluate images whose instances are at hand.
+
+    Predictions carry no boxes, so their masks decide on what is small, medium and large.
+
+    Args:
+        pairs: The images; their order decides between equal scores.
+        per_class: Match within categories and average over them; else all are one.
+
+    Returns:
+        The scores, and what they are made of, image by image in the order given.
+
+    Raises:
+        DataError: there is no image, or a prediction has another size than its image.
+        EdgebenchError: faster-coco-eval is missing.
+    """
+    from edgebench.metrics.instance_matches import match_instances
+
+    if not pairs:
+        raise DataError("There is no image to evaluate.")
+    for pair in pairs:
+        if pair.prediction.size != pair.truth.size:
+            ours, theirs = (" x ".join(map(str, each.size)) for each in (pair.prediction, pair.truth))
+            raise DataError(
+                f"{pair.name}: {ours} pixels (height x width), but the annotations of image {pair.id} are of {theirs}. "
+                f"Save the masks at the size of the image."
+            )
+    sizes = {index: pair.truth.size for index, pair in enumerate(pairs)}
+    truths = [entry for index, pair in enumerate(pairs) for entry in _entries(index, pair.truth)]
+    found = [entry for index, pair in enumerate(pairs) for entry in _entries(index, pair.prediction)]
+    crowds = sum(each["iscrowd"] for each in truths)
+    evaluation = InstanceEvaluation(
+        scores=instance_scores(sizes, truths, found, per_class),
+        class_agnostic=not per_class,
+        sizes_by="mask",
+        n_images=len(pairs),
+        n_instances=len(truths) - crowds,
+        n_crowds=crowds,
+        n_predictions=len(found),
+        n_images_without_predictions=sum(not pair.prediction.items for pair in pairs),
+    )
+    return evaluation, match_instances(list(sizes), sizes, truths, found, per_class)
+
+
+def write_matches(path: str | Path, ids: Sequence[str], matches: Matches) -> None:
+    """Write what scores are made of as a compressed .npz: ids (n,), and the arrays of `Matches`."""
+    import numpy as np
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, ids=np.array(ids), **matches.arrays())
+
+
+def _entries(image: int, instances: Instances) -> list[dict[str, Any]]:
+    """The instances of an image as COCO writes them; without `area` where nobody counted it."""
+    return [
+        {
+            "image_id": image,
+            "category_id": each.category,
+            "segmentation": each.mask,
+            "score": each.score,
+            "iscrowd": int(each.crowd),
+            **({} if each.area is None else {"area": each.area}),
+        }
+        for each in instances.items
+    ]
 
 
 def evaluate_instances(predictions: Path, ground_truth: Path, class_agnostic: bool = True) -> InstanceEvaluation:

@@ -22,7 +22,9 @@ from edgebench.methods.trace.divergence import boundary_divergence
 from edgebench.methods.trace.encoders import Encoder, eva, load_encoder
 from edgebench.methods.trace.encoders.dino import plain_queries_keys, rotated_queries_keys
 from edgebench.methods.trace.encoders.llava import language_queries_keys
+from edgebench.methods.trace.extract import edge_map, extract
 from edgebench.methods.trace.labels import pseudo_labels
+from edgebench.methods.trace.opening import open_backbone
 from tests.unit.methods.trace_encoders import (
     BEFORE,
     IMAGE_TOKEN,
@@ -215,6 +217,28 @@ def test_queries_and_keys_come_row_by_row(kind: str, reads: Any) -> None:
         change = (after.of(0) - before.of(0)).abs().mean((0, 1))
         assert after.grids[0] == (6, 10)
         assert int(change.argmax()) == row * 10 + column
+
+
+@pytest.mark.parametrize("reads", ["attention", "features"])
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_hidden_states_come_row_by_row(kind: str, reads: Any) -> None:
+    """Queries are a linear layer of the hidden states, or those themselves: both are in the same order."""
+    encoder = random_encoder(kind, reads=reads)
+    pixels = encoder.encode(pictures(24, 2))
+    block = encoder.blocks[0]
+    module: Any = block.module
+    arguments, keywords, _ = called(encoder, block, pixels)
+    hidden = block.hidden(arguments, keywords, 36)
+    assert hidden.shape == (2, 36, 24)
+    if reads == "features":
+        queries, _ = block.queries_keys(module, arguments, keywords)
+        torch.testing.assert_close(queries[:, 0] * 0.1, torch.nn.functional.normalize(hidden, dim=-1))
+    elif kind == "qwen":
+        torch.testing.assert_close(hidden, by_row(arguments[0], (6, 6)))
+    else:
+        given = arguments[0] if arguments else keywords["hidden_states"]
+        torch.testing.assert_close(hidden, given[:, -36:])
 
 
 @torch.no_grad()
@@ -514,3 +538,23 @@ def test_says_what_it_is() -> None:
 def test_names_follow_the_order_of_the_blocks() -> None:
     names: Sequence[str] = [block.name for block in random_encoder("qwen", reads="features").blocks]
     assert names == [f"blocks.{index}.attn" for index in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"),
+    [("dinov2", "attention"), ("dinov3", "features"), ("llava_language", "attention"), ("qwen", "features")],
+)
+def test_stage_one_from_a_folder(kind: str, reads: Any, tmp_path: Path) -> None:
+    """Opened like every backbone, looked at once: no levels, no search, labels on the grid of patches."""
+    save(random_network(kind), kind, tmp_path)
+    layers: Any = "language" if kind == "llava_language" else "vision"
+    backbone = open_backbone(tmp_path, 24, reads=reads, layers=layers)
+    colours = torch.randint(0, 256, (31, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    found = extract(backbone, colours.numpy(), "picture")
+    assert (found.taus, found.kept, len(found.curve)) == ((), None, 0)
+    assert found.scores.shape == found.labels.labels.shape == (6, 6)
+    assert found.scores.isfinite().all()
+    assert found.labels.edge > 0
+    assert edge_map(found.scores, 31, 50).shape == (31, 50)
+    again = extract(backbone, colours.numpy(), "another name")
+    assert torch.equal(again.scores, found.scores)

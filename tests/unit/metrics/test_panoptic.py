@@ -5,7 +5,15 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from edgebench.metrics.panoptic import Counts, add_counts, class_quality, count_segments, panoptic_quality
+from edgebench.metrics.panoptic import (
+    PANOPTIC_METRICS,
+    Counts,
+    add_counts,
+    class_quality,
+    count_segments,
+    panoptic_quality,
+    resampled_quality,
+)
 from tests.unit.metrics import plain_panoptic
 from tests.unit.panoptic_files import disturbed, random_drawn
 
@@ -141,3 +149,30 @@ def test_maps_that_make_no_sense_are_refused(change, words):
     arguments = {"prediction": TRUTH, "truth": TRUTH, "predicted": CLASSES, "true": CLASSES} | change
     with pytest.raises(ValueError, match=words):
         count_segments(**arguments)
+
+
+def test_quality_of_images_drawn_again_is_that_of_their_copies():
+    generator = np.random.default_rng(4)
+    classes, things = [1, 2, 5, 9], {1, 5}
+    images = [
+        {
+            key: Counts(float(tp) * generator.uniform(0.5, 1), tp, *generator.integers(0, 3, 2).tolist())
+            for key, tp in zip(classes, generator.integers(0, 3, 4).tolist(), strict=True)
+            if generator.random() < 0.5
+        }
+        for _ in range(6)
+    ]
+    counts = {
+        name: np.array([[getattr(image.get(key, Counts()), name) for key in classes] for image in images])
+        for name in ("iou", "tp", "fp", "fn")
+    }
+    weights = np.vstack([np.ones(6, int), generator.multinomial(6, np.full(6, 1 / 6), size=20), [6, 0, 0, 0, 0, 0]])
+    ours = resampled_quality(counts, np.array([key in things for key in classes]), weights)
+    assert tuple(ours) == PANOPTIC_METRICS
+    for at, weight in enumerate(weights):
+        copies = [image for image, count in zip(images, weight, strict=True) for _ in range(count)]
+        theirs = panoptic_quality(add_counts(copies), things)
+        for name, values in ours.items():
+            quality, _, group = name.partition("_")
+            expected = theirs[group or "all"][quality]
+            assert values[at] == pytest.approx(np.nan if expected is None else expected, abs=1e-12, nan_ok=True), name

@@ -123,13 +123,17 @@ def test_matching_edges_of_a_large_set_takes_several_cores(plan: Callable[..., T
     assert run.dataset["images"]["test"] == LARGE_SET
     assert run.resources["cpus"] == 1
     assert run.resources["minutes"] == pytest.approx(2 + LARGE_SET / 60)
-    assert run.protocol is not None
-    assert run.protocol["max_distance"] == 0.0075
 
 
-def test_without_a_tolerance_the_data_set_s_own_counts(plan: Callable[..., Table], tmp_path: Path) -> None:
+def test_the_tolerance_is_the_data_set_s_own_unless_the_protocol_says(
+    plan: Callable[..., Table], tmp_path: Path
+) -> None:
+    def tolerance() -> float:
+        protocol = plan("instance_edges", scale="demo").evaluations[0].protocol
+        assert protocol is not None
+        return float(protocol["max_distance"])
+
+    assert tolerance() == Workbench(tmp_path).dataset("scenes").edge_tolerance
     path = tmp_path / "config/protocols/instance_edges.yaml"
-    path.write_text(path.read_text().replace("max_distance: 0.0075\n", ""))
-    protocol = plan("instance_edges", scale="paper").evaluations[0].protocol
-    assert protocol is not None
-    assert protocol["max_distance"] == Workbench(tmp_path).dataset("bsds500").edge_tolerance
+    path.write_text(path.read_text() + "max_distance: 0.03\n")
+    assert tolerance() == 0.03

@@ -42,12 +42,19 @@ class CocoPanopticSampleDataset(Images):
         super().__init__(images, files_by_id(images).items())
         self._segments = SegmentFiles([folder / "sample_data" / "panoptic_examples.json"])
 
+    def numeric_id(self, image_id: str) -> int:
+        """The number by which the annotations call an image."""
+        self.image_path(image_id)
+        if not image_id.isdecimal():
+            raise DataError(f"{self.image_path(image_id)}: its name is no number, as COCO's are.")
+        return int(image_id)
+
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
         """The segment of each pixel, uint32 (H, W) with 0 for none, and class, crowd and area of each segment."""
-        self.image_path(image_id)
-        image = self._segments.find(int(image_id))
+        number = self.numeric_id(image_id)
+        image = self._segments.find(number)
         if image is None:
-            raise DataError(f"{self._segments.files[0]}: lists no image {int(image_id)}. Fetch the data set again.")
+            raise DataError(f"{self._segments.files[0]}: lists no image {number}. Fetch the data set again.")
         ids = panoptic_files.read_segments(image)
         self._require_size(image_id, ids.shape, image.png)
         return ids, image.segments

@@ -76,8 +76,10 @@ class Dsb2018Dataset(Images):
         return segmented(self.instances(image_id), GROUND)
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """1 where a nucleus is, else 0; uint8 (H, W)."""
-        return painted(self.instances(image_id), NUCLEUS)
+        """Class of each pixel, uint8 (H, W), as in the panoptic map: there is none without class."""
+        classes = painted(self.instances(image_id), GROUND)
+        classes[classes == 0] = GROUND
+        return classes
 
     @property
     def categories(self) -> dict[int, panoptic_files.Category]:

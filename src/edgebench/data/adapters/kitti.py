@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
+from edgebench.data import panoptic as panoptic_files  # the modules, not their names: they import this package
+from edgebench.data import semantic as class_maps
 from edgebench.data.adapters.base import Images, check_pairs, files_by_id
 from edgebench.data.adapters.listing import require_folder
 from edgebench.data.instances import Instance, Instances, encode
-from edgebench.data.label_maps import read_labels
 from edgebench.errors import DataError, nearest
 
 STUFF = {
@@ -74,14 +74,17 @@ class KittiDataset(Images):
         """Segments with the file's own numbers, 256 times the class plus that of the object; 0 = no class.
 
         Raises:
-            DataError: there is no annotation, it is damaged, has 8 bits, another size than the image, or a class that
-                is none.
+            DataError: there is no annotation, it is damaged, lost its upper 8 bits, has another size than the image,
+                or a class that is none.
         """
         path = self._annotations / f"{image_id}.png"
         self.image_path(image_id)
-        labels = read_labels(path)
-        if labels.dtype != np.uint16:
-            raise DataError(f"{path}: 8 bits, where 16 are needed: 256 times the class plus the number of the object.")
+        labels = class_maps.read_semantic(path)
+        if labels.max() < 256:
+            raise DataError(
+                f"{path}: values up to {labels.max()}, where each is 256 times the class plus the object's number. "
+                f"Was it saved with 8 bits? Fetch the data set again."
+            )
         self._require_size(image_id, labels.shape, path)
         ids = labels.astype(np.uint32)
         ids[ids < 256 * min(STUFF)] = 0

@@ -77,8 +77,10 @@ class MonusegDataset(Images):
         return segmented(self.instances(image_id), TISSUE)
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """1 where a nucleus is, else 0; uint8 (H, W)."""
-        return painted(self.instances(image_id), NUCLEUS)
+        """Class of each pixel, uint8 (H, W), as in the panoptic map: there is none without class."""
+        classes = painted(self.instances(image_id), TISSUE)
+        classes[classes == 0] = TISSUE
+        return classes
 
     @property
     def categories(self) -> dict[int, panoptic_files.Category]:

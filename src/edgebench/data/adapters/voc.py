@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
+from edgebench.data import panoptic as panoptic_files  # the modules, not their names: they import this package
+from edgebench.data import semantic as class_maps
 from edgebench.data.adapters.base import Images
 from edgebench.data.adapters.listing import require_folder, some_names
 from edgebench.data.images import describe_content
 from edgebench.data.instances import Instance, Instances, encode
-from edgebench.data.label_maps import read_labels
 from edgebench.errors import DataError, nearest
 
 CLASSES = (
@@ -123,7 +123,7 @@ class VocDataset(Images):
         """
         path = self._root / "SegmentationClass" / f"{image_id}.png"
         if path.is_file():
-            classes = read_labels(path)
+            classes = class_maps.read_semantic(path).astype(np.uint8)
         else:
             path = self._in_sbd("cls", image_id)
             classes = _sbd_field(path, "GTcls", "Segmentation").astype(np.uint8)
@@ -148,7 +148,7 @@ class VocDataset(Images):
                 raise DataError(f"{path}: object {keys[-1]} has no class among its {len(listed)}. Fetch it again.")
             self._require_size(image_id, objects.shape, path)
             return objects, {key: int(listed[key - 1]) for key in keys}, path
-        objects, classes = np.asarray(read_labels(path)), self.semantic(image_id)
+        objects, classes = class_maps.read_semantic(path), self.semantic(image_id)
         self._require_size(image_id, objects.shape, path)
         found = {}
         for key in np.unique(objects).tolist():

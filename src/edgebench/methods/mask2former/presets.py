@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from transformers import Mask2FormerConfig, PretrainedConfig, ResNetConfig, SwinConfig
+from transformers.utils import logging
 
 from edgebench.errors import ConfigError, nearest
 
@@ -94,11 +94,10 @@ _NAMED = {"architectures", "out_features", "out_indices", "stage_names", "transf
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' remark that it has not tested other backbones than Swin."""
-    logger = logging.getLogger("transformers.models.mask2former")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without the remarks of transformers, which has not tested other backbones than Swin and tells what it loads."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logging.set_verbosity(before)

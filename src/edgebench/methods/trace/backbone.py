@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,6 +87,8 @@ class Block:
             softmax(queries keys^T) over the keys is the map of a head.
         projections: Names, below `name`, of the linear layers of queries, keys, values and output.
         causal: Whether a token attends to itself and to earlier ones only, as in a language model.
+        rows: From the hidden states that the module is given to those of the image's tokens (B, tokens, width), row by
+            row; None where they are the last ones of (B, all tokens, width) and in this order.
     """
 
     name: str
@@ -94,6 +96,12 @@ class Block:
     queries_keys: QueriesKeys
     projections: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     causal: bool = False
+    rows: Callable[[Tensor], Tensor] | None = None
+
+    def hidden(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], tokens: int) -> Tensor:
+        """Hidden states of the image's `tokens` (B, tokens, width), row by row, from the arguments of the module."""
+        given: Tensor = arguments[0] if arguments else keywords["hidden_states"]
+        return given[:, -tokens:] if self.rows is None else self.rows(given)
 
 
 class Backbone(Protocol):

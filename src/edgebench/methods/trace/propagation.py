@@ -2,7 +2,8 @@
 
 The walk's matrix has 69 entries in a row at IRNet's radius. It is never built: every step reads the affinities of one
 half of the neighbours, row by row of the grid, for several masks at once. Nor are all steps taken. A power of the
-matrix is a short sum of its Chebyshev polynomials: 256 steps need 123 products (Sachdeva and Vishnoi, 2014).
+matrix is a short sum of its Chebyshev polynomials: 256 steps need 123 products for all digits of a double, and 85 for
+those of a float (Sachdeva and Vishnoi, 2014).
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ Grid = NDArray[np.float64]
 _TOGETHER = 16
 """Masks that walk at the same time; `_BLOCK` cells of each stay in a processor's cache."""
 _BLOCK = 1024
-_TAIL = 1e-14
-"""Sum of the Chebyshev coefficients that are left out, each of a polynomial within [-1, 1]."""
 
 
 class Cells:
@@ -107,7 +106,14 @@ def path_to(neighbour: tuple[int, int]) -> list[tuple[int, int]]:
     return [(y, x) for y in range(down + 1) for x in columns if (down * x - right * y) ** 2 < length]
 
 
-def propagate(values: NDArray[Any], edges: NDArray[Any], steps: int = 256, radius: int = 5, beta: float = 10.0) -> Grid:
+def propagate(
+    values: NDArray[Any],
+    edges: NDArray[Any],
+    steps: int = 256,
+    radius: int = 5,
+    beta: float = 10.0,
+    tolerance: float = 1e-14,
+) -> Grid:
     """Where masks get to by a random walk: `T^steps vec(values (1 - edges))`, T row-normalised `A^beta`.
 
     The affinity A of two cells closer than `radius` is 1 minus the strongest edge on the straight way between them,
@@ -120,9 +126,11 @@ def propagate(values: NDArray[Any], edges: NDArray[Any], steps: int = 256, radiu
         steps: Steps of the walk.
         radius: Of the neighbourhood, at least 2.
         beta: Exponent of the affinities; more makes weak edges hold better.
+        tolerance: How much the Chebyshev polynomials that are left out, each within [-1, 1], add up to; the result
+            differs from that of all the steps by some ten times as much of the largest value, or by 1e-12.
 
     Returns:
-        float64 (n, h, w); equal to taking all the steps to about 1e-11 times the largest value.
+        float64 (n, h, w).
 
     Source: IRNet (Ahn et al., CVPR 2019), which TRACE builds on.
     """
@@ -138,7 +146,7 @@ def propagate(values: NDArray[Any], edges: NDArray[Any], steps: int = 256, radiu
     degrees = _degrees(affinities, jumps)
     weights = np.zeros(shape)
     weights[inside] = (1 / degrees.reshape(shape))[inside]
-    coefficients = chebyshev(steps)
+    coefficients = chebyshev(steps, tolerance)
     for start in range(0, count, _TOGETHER):
         here = slice(start, min(start + _TOGETHER, count))
         walkers = np.zeros((here.stop - start, *shape))
@@ -168,13 +176,15 @@ def _ways(radius: int, row: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 
 @cache
-def chebyshev(steps: int) -> NDArray[np.float64]:
-    """Coefficients c of `x^steps = sum c_k T_k(x)`, float64, cut where the rest adds up to less than `_TAIL`."""
+def chebyshev(steps: int, tolerance: float) -> NDArray[np.float64]:
+    """Coefficients c of `x^steps = sum c_k T_k(x)`, float64, cut where the rest adds up to less than `tolerance`."""
     exact = np.zeros(steps + 1)
+    share = comb(steps, steps // 2) / 2**steps  # of a binomial distribution, from its middle outwards
     for degree in range(steps % 2, steps + 1, 2):
-        exact[degree] = comb(steps, (steps - degree) // 2) / 2**steps * (2 if degree else 1)
+        exact[degree] = share * (2 if degree else 1)
+        share *= (steps - degree) / (steps + degree + 2)
     rest = np.cumsum(exact[::-1])[::-1]
-    return exact[: max(int((rest >= _TAIL).sum()), 1)]
+    return exact[: max(int((rest >= tolerance).sum()), 1)]
 
 
 @njit(cache=True)

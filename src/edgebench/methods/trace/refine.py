@@ -15,6 +15,9 @@ from edgebench.methods.trace.components import Mask, bounding_box, cut_by_edges
 from edgebench.methods.trace.merging import merge_masks
 from edgebench.methods.trace.propagation import Cells, propagate
 
+_TOLERANCE = 1e-7
+"""Of the walk, whose result is only compared with a threshold, in float32."""
+
 
 @dataclass(frozen=True)
 class RefineSettings:
@@ -142,9 +145,8 @@ def _grow(
         return pieces, sources
     cells = Cells(edges.shape, settings.stride, settings.grid)
     barriers = cells.strongest(edges) if settings.edge_pooling == "max" else cells.mean(edges)
-    walked = propagate(
-        np.stack([cells.mean(piece) for piece in pieces]), barriers, settings.steps, settings.radius, settings.beta
-    )
+    values = np.stack([cells.mean(piece) for piece in pieces])
+    walked = propagate(values, barriers, settings.steps, settings.radius, settings.beta, _TOLERANCE)
     soft = [cells.to_image(each) for each in walked]
     most = max(float(each.max()) for each in soft)
     grown, kept = [], []

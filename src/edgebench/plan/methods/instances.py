@@ -143,7 +143,7 @@ class TraceRefine(Predict):
         if self.order == "components_only":
             unused |= {"stride", "grid", "edge_pooling", "radius", "beta", "steps", "divide_by", "background"}
         if self.order == "propagate_only":
-            unused |= {"edge_threshold", "connectivity"}
+            unused |= {"edge_threshold", "connectivity", "smallest"}
         return unused
 
 

@@ -18,7 +18,9 @@ Photo = NDArray[np.uint8]
 
 PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
 MASK, CUTOUT, OUTLINE = "mask", "cutout", "edges"
+OVERLAY, INSTANCES = "overlay", "instances"
 SUFFIXES = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif", MASK: ".png", CUTOUT: ".png", OUTLINE: ".png"}
+SUFFIXES |= {OVERLAY: ".png", INSTANCES: ".json"}
 """What is written by any method: a folder for each kind, and its suffix."""
 
 

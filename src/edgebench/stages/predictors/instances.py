@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgebench.data.adapters import Dataset
 from edgebench.data.instances import Instance, Instances, from_masks, read_instances
-from edgebench.errors import DataError
 from edgebench.stages.inputs import instances_file, map_file
 from edgebench.stages.predictors import INSTANCES, Prepared
 from edgebench.stages.spec import RunSpec
@@ -62,29 +61,14 @@ def brought_instances(spec: RunSpec, dataset: Dataset) -> Prepared:
 
 def trace_refine(spec: RunSpec, dataset: Dataset) -> Prepared:
     """The instances of one run refined by the edges of another."""
-    from edgebench.data.edge_maps import read_edge_map
-    from edgebench.methods.trace.refine import RefineSettings, refine_masks
+    from edgebench.methods.trace.refine import RefineSettings
+    from edgebench.stages.refine_files import refine_instances
 
     masks, edges = spec.input("masks"), spec.input("edges")
     settings = RefineSettings(**{each.name: spec.settings[each.name] for each in fields(RefineSettings)})
 
     def refined(image_id: str) -> Instances:
-        found = read_instances(instances_file(masks, image_id))
-        path = map_file(edges, image_id)
-        barriers = read_edge_map(path)
-        if barriers.shape != found.size:
-            raise DataError(
-                f"{path}: {barriers.shape[0]} x {barriers.shape[1]} pixels (height x width), but the masks of "
-                f"{image_id} in {masks} have {found.size[0]} x {found.size[1]}. Delete {edges} and run snakemake again."
-            )
-        result = refine_masks(
-            found.masks(),
-            barriers,
-            settings,
-            [each.score for each in found.items],
-            [each.category for each in found.items],
-        )
-        return from_masks(result.masks, found.size, result.scores, result.categories)
+        return refine_instances(read_instances(instances_file(masks, image_id)), map_file(edges, image_id), settings)
 
     # It needs no image, but its time counts.
     return Prepared(lambda images, ids: [refined(each) for each in ids], output=INSTANCES)

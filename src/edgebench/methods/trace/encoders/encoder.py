@@ -142,7 +142,10 @@ def feature_blocks(
         unit = normalize(picked(hidden_of(arguments, keywords)).float(), dim=-1)[:, None]
         return unit / TEMPERATURE, unit
 
-    return [Block(name, follower, similarity, projections) for name, follower in zip(names, followers, strict=True)]
+    return [
+        Block(name, follower, similarity, projections, rows=picked)
+        for name, follower in zip(names, followers, strict=True)
+    ]
 
 
 def check_reads(reads: str) -> None:

@@ -108,7 +108,7 @@ def qwen_encoder(
         blocks = feature_blocks(names, [*layers[1:], tower.merger], order.rows, PROJECTIONS)
     else:
         whole = sorted(tower.fullatt_block_indexes)
-        blocks = [Block(names[index], layers[index].attn, read, PROJECTIONS) for index in whole]
+        blocks = [Block(names[index], layers[index].attn, read, PROJECTIONS, rows=order.rows) for index in whole]
 
     def tokens(pixels: Tensor) -> Tensor:
         patches, grids = order.cut(pixels)
