@@ -135,9 +135,8 @@ def test_encoders_without_time(folder: Path, kind: str, reads: str, decoder_inpu
         distil(folder, "backbone", "model", "impossible", **settings)
     distil(folder, "backbone", "model", recon="off", **settings)
     check_maps(edges(folder, backbone="model"))
-    if kind == "qwen":
-        with pytest.raises(ConfigError, match="in another order"):
-            distil(folder, "backbone", "model", "other", recon="off", **settings | {"decoder_input": "hidden"})
+    if kind == "qwen":  # which keeps its tokens in another order than that of the picture
+        distil(folder, "backbone", "model", "other", recon="off", **settings | {"decoder_input": "hidden"})
 
 
 def test_weights_of_a_small_network_take_no_checkpoint(folder: Path) -> None:

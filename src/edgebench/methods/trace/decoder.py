@@ -105,7 +105,7 @@ def find_levels(backbone: Backbone, config: DecoderConfig, blocks: Sequence[int 
         _, keys = block.queries_keys(block.module, args, kwargs)
         grid = token_grid(keys.shape[2], latents.shape[-2], latents.shape[-1])
         if config.input == "hidden":
-            seen = _hidden(args, kwargs, keys.shape[2]).shape[2]
+            seen = block.hidden(args, kwargs, keys.shape[2]).shape[2]
         else:
             seen = BINS**2 if config.input == "keys16" else config.window**2
         by_grid.setdefault(grid, {})[index] = seen
@@ -146,7 +146,8 @@ def read_features(
             with _Given(backbone, chosen) as given:
                 answer = backbone.answer(latents, tau)
             for index in chosen:
-                spans[index] = [_hidden(*given[index], grids[index][0] * grids[index][1])]
+                block = backbone.blocks[index]
+                spans[index] = [block.hidden(*given[index], grids[index][0] * grids[index][1])]
     else:
 
         def sink(block: int, grid: Grid, rows: slice, attention: Tensor) -> None:
@@ -299,14 +300,3 @@ class _Given:
     def __exit__(self, *_: object) -> None:
         for each in self._handles:
             each.remove()
-
-
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any], tokens: int) -> Tensor:
-    """The picture's tokens (B, tokens, width) of what an attention module is given; they come after all others."""
-    hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-    if hidden.ndim != 3 or hidden.shape[1] < tokens:
-        raise ConfigError(
-            f"TRACE's decoder: this network holds its tokens in another order than that of the picture "
-            f"({'x'.join(map(str, hidden.shape))} numbers). Set decoder_input: keys16 or relative."
-        )
-    return hidden[:, -tokens:]
