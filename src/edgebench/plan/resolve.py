@@ -9,7 +9,7 @@ from edgebench.errors import ConfigError, nearest
 from edgebench.plan.merging import leaves, lookup, merge
 from edgebench.plan.methods import settings_class
 from edgebench.plan.reading import problem
-from edgebench.plan.settings import Settings, Train, fields_by_scale, role_fields
+from edgebench.plan.settings import Settings, Train, fields_by_scale, role_fields, scale_defaults
 
 Map = dict[str, Any]
 
@@ -59,6 +59,7 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
                 else changes
                 for role, changes in content.items()
             }
+            content = _left_to_scale(content, merged, layers)
             scales.append(Layer(layer.where, content, layer.kind))
         merged = merge(_without_other_methods(merged, content), content)
         if layer.kind == "recipe":
@@ -145,6 +146,20 @@ def _fitting(content: Map, merged: Map) -> Map:
         model = settings_class(merged[role].get("stage", ""), method[0] or method[1], "the command line")
         fitting[role] = {key: value for key, value in changes.items() if key.removesuffix("!") in model.model_fields}
     return fitting
+
+
+def _left_to_scale(content: Map, merged: Map, layers: list[Layer]) -> Map:
+    """What a scale sets without the choices that a row makes itself."""
+    own = {dotted for layer in layers if layer.kind == "row" for dotted in leaves(layer.content)}
+    models = _models(merged, layers)
+    return {
+        role: {
+            key: value
+            for key, value in changes.items()
+            if not (f"{role}.{key}" in own and role in models and key in scale_defaults(models[role]))
+        }
+        for role, changes in content.items()
+    }
 
 
 def _without_other_methods(merged: Map, content: Map) -> Map:

@@ -1,9 +1,11 @@
 """What a run can be told: the fields that all stages and methods share.
 
 Each method describes its own settings in `edgebench.plan.methods`, one file per method. A field marked
-`BY_SCALE` may be changed by a scale; every other field belongs to the science and only recipes, experiments
-and the command line may set it. A field marked `Role` names another run of the recipe, one marked
-`CheckpointName` a released checkpoint, which is fetched; both become inputs of the run, under the field's name.
+`BY_SCALE` may be changed by a scale, because it is a matter of size; one marked `SCALE_DEFAULT` is a choice that a
+small network may need otherwise, which a scale makes where no row of a table does. Every other field belongs to the
+science and only recipes, experiments and the command line may set it. A field marked `Role` names another run of the
+recipe, one marked `CheckpointName` a released checkpoint, which is fetched; both become inputs of the run, under the
+field's name.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ class _Marker:
 
 
 BY_SCALE = _Marker("may be changed by a scale")
+SCALE_DEFAULT = _Marker("may be chosen by a scale, where no row of the table chooses it")
 ROLE = _Marker("names a run of the recipe")
 CHECKPOINT = _Marker("names a file below config/checkpoints")
 
@@ -194,7 +197,14 @@ def _marked(annotation_metadata: list[Any], marker: _Marker) -> bool:
 
 def fields_by_scale(model: type[Settings]) -> set[str]:
     """Names of the fields that a scale may change."""
-    return {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)}
+    return {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)} | scale_defaults(
+        model
+    )
+
+
+def scale_defaults(model: type[Settings]) -> set[str]:
+    """Names of the fields that a scale may choose, where no row of a table does."""
+    return {name for name, field in model.model_fields.items() if _marked(field.metadata, SCALE_DEFAULT)}
 
 
 def role_fields(model: type[Settings]) -> set[str]:

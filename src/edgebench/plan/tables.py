@@ -236,7 +236,7 @@ class Table:
         authors: set[str] = set()
         here: set[str] = set()
         for run in {run.id: run for each in self.predictions for run in each.inputs.values()}.values():
-            if run.stage == "train":
+            if run.stage == "train" and "preset" in run.settings:
                 (authors if "checkpoint" in run.inputs else here).add(run.settings["preset"])
         if not authors or here <= authors:
             return []

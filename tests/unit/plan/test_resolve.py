@@ -46,3 +46,22 @@ def test_a_run_that_nobody_uses_needs_a_data_set() -> None:
 def test_what_a_row_has_no_use_for_needs_no_data_set() -> None:
     layers = chain(edges=EDGES, train=TRAINING | {"learning_rate": 1e-3})
     assert set(resolve([*layers, Layer("a row", {"train": {"labels": None}}, "row")])) == {"train"}
+
+
+def test_a_row_keeps_the_choices_that_a_scale_makes_for_the_others() -> None:
+    stage1 = {"stage": "predict", "method": "trace_attention", "dataset": "scenes_coco", "pretrained": "small"}
+    small = {"stage": "train", "method": "trace_backbone", "dataset": "scenes_coco", "steps": 1, "learning_rate": 1.0}
+    layers = chain(small=small, stage1=stage1)
+    row = Layer("a row", {"stage1": {"keep": "noisier"}}, "row")
+    scale = Layer("a scale", {"stage1": {"keep": "cleaner", "interior": "lowest"}}, "scale")
+    own: Any = resolve([*layers, row, scale])["stage1"]
+    others: Any = resolve([*layers, scale])["stage1"]
+    assert (own.keep, own.interior, others.keep) == ("noisier", "lowest", "cleaner")
+    with pytest.raises(ConfigError, match="the rows would be the same"):
+        resolve(
+            [
+                *layers,
+                Layer("a row", {"small": {"steps": 5}}, "row"),
+                Layer("a scale", {"small": {"steps": 2}}, "scale"),
+            ]
+        )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgebench.plan.settings import (
     BY_SCALE,
+    SCALE_DEFAULT,
     CheckpointName,
     Device,
     PositiveInt,
@@ -90,14 +91,14 @@ class TraceTrain(Train):
     reads: Literal["attention", "features"] = "attention"
     layers: Literal["vision", "language"] = "vision"
     size: Annotated[PositiveInt | None, BY_SCALE] = None
-    blocks: Annotated[tuple[int | str, ...] | None, BY_SCALE] = None
-    decoder_input: Annotated[Literal["keys16", "relative", "hidden"], BY_SCALE] = "keys16"
-    decoder_join: Annotated[Literal["mean", "each"], BY_SCALE] = "mean"
-    window: Annotated[PositiveInt, BY_SCALE] = 9
+    blocks: Annotated[tuple[int | str, ...] | None, SCALE_DEFAULT] = None
+    decoder_input: Annotated[Literal["keys16", "relative", "hidden"], SCALE_DEFAULT] = "keys16"
+    decoder_join: Annotated[Literal["mean", "each"], SCALE_DEFAULT] = "mean"
+    window: Annotated[PositiveInt, SCALE_DEFAULT] = 9
     decoder_width: Annotated[PositiveInt, BY_SCALE] = 40
-    recon: Annotated[Literal["literal", "nominal", "off"], BY_SCALE] = "nominal"
+    recon: Annotated[Literal["literal", "nominal", "off"], SCALE_DEFAULT] = "nominal"
     recon_sigma: Annotated[float, Field(gt=0, lt=1)] | None = None
-    lora_rank: Annotated[PositiveInt | None, BY_SCALE] = 64
+    lora_rank: Annotated[PositiveInt | None, SCALE_DEFAULT] = 64
     learning_rate: Annotated[float, Field(gt=0), BY_SCALE] = 1e-4
     decoder_rate: Annotated[float, Field(gt=0), BY_SCALE] = 10.0
     schedule: Annotated[

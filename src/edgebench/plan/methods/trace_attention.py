@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgebench.plan.settings import (
     BY_SCALE,
+    SCALE_DEFAULT,
     CheckpointName,
     Device,
     Fraction,
@@ -61,15 +62,15 @@ class TraceAttentionPredict(Predict):
     reads: Literal["attention", "features"] = "attention"
     layers: Literal["vision", "language"] = "vision"
     size: Annotated[PositiveInt | None, BY_SCALE] = None
-    blocks: Annotated[tuple[int | str, ...] | None, BY_SCALE] = None
+    blocks: Annotated[tuple[int | str, ...] | None, SCALE_DEFAULT] = None
     taus: Annotated[tuple[Level, ...], BY_SCALE] = TAUS
-    tau: Annotated[Level | None, BY_SCALE] = None
+    tau: Annotated[Level | None, SCALE_DEFAULT] = None
     tau_max: Level | None = 899
-    keep: Annotated[Literal["noisier", "cleaner"], BY_SCALE] = "noisier"
+    keep: Annotated[Literal["noisier", "cleaner"], SCALE_DEFAULT] = "noisier"
     noise: Literal["shared", "independent"] = "shared"
     measure: Literal["kl", "jsd", "l2", "cosine"] = "kl"
-    interior: Annotated[Literal["deviation", "lowest"], BY_SCALE] = "deviation"
-    lowest: Annotated[Share, BY_SCALE] = 0.5
+    interior: Annotated[Literal["deviation", "lowest"], SCALE_DEFAULT] = "deviation"
+    lowest: Annotated[Share, SCALE_DEFAULT] = 0.5
     guard_below: Fraction = 0.05
     guard_lowest: Share = 0.3
     precision: Precision = "fp32"
