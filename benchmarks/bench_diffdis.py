@@ -26,8 +26,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from edgebench.methods.diffdis.augment import stretch
 from edgebench.methods.codec import VaeCodec
+from edgebench.methods.diffdis.augment import stretch
 from edgebench.methods.diffdis.constants import TimeConstants, fix_constants
 from edgebench.methods.diffdis.diffusion import LAST, clean_from
 from edgebench.methods.diffdis.network import DiffdisNetwork

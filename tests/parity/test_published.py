@@ -70,9 +70,9 @@ CLASSES = {"VOC2012": (20, 1), "COCO2017": (80, 53)}  # things and stuff
 
 
 def test_numbers_of_trace_are_those_of_the_paper(root: Path, shared: Path) -> None:
-    """Percent as fractions, milliseconds as seconds, everything else as it is printed."""
+    """Percent as fractions, milliseconds as seconds, everything else as printed; the README repeats other tables."""
     with open(shared / "published/trace.csv", newline="") as file:
-        theirs = list(csv.DictReader(file))
+        theirs = [line for line in csv.DictReader(file) if line["table"] != "readme_main_results"]
     with open(root / "config/published/trace.csv", newline="") as file:
         ours = list(csv.DictReader(file))
     assert len(ours) == len(theirs)
@@ -83,7 +83,7 @@ def test_numbers_of_trace_are_those_of_the_paper(root: Path, shared: Path) -> No
         metric = given["metric"]
         scale = 100 if metric in PERCENT else 1000 if metric.startswith("latency_ms") else 1
         assert float(mine["value"]) * scale == pytest.approx(float(given["value"]), rel=1e-12)
-        assert mine["metric"] == PERCENT.get(metric, mine["metric"])
+        assert mine["metric"].endswith(PERCENT.get(metric, mine["metric"]))  # after the prefix of the protocol
         assert bool(mine["note"]) >= ("unverified" in given["source"] or "inferred" in given["dataset"])
 
 

@@ -112,7 +112,9 @@ class Chain:
                 self._check_writes(role, settings, content, name, inputs[name])
         if isinstance(settings, Train) and "start" in inputs:
             self._check_start(role, content, inputs["start"])
-        if content.get("tune_on"):
+        if isinstance(settings, OnImages) and content.get("tune_on"):
+            # A split of the same data set, so that of the stand-in where there is one.
+            content["tune_on"] = self.scale.stand_in(settings.dataset, content["tune_on"])[1]
             content["edge_tolerance"] = self.bench.dataset(content["dataset"]).edge_tolerance
         return Run(
             stage=settings.stage,

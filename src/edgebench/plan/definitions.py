@@ -332,6 +332,8 @@ class Group(Strict):
         key: Goes before the rows' keys: `vd/diffdis`.
         title: Heading of the section.
         printed: Data set of the printed numbers beside it, as `config/published` names it; null for none.
+        images: `dataset`, `split` and `limit` of the run that is scored, whichever role it has in a row's recipe; runs
+            that name no data set and that it uses take them over.
         set: Settings by dotted key, for every row.
         mean_of: Sections whose mean is shown, instead of runs of its own.
         spread_of: Sections whose standard deviation is shown, instead of runs of its own.
@@ -340,6 +342,7 @@ class Group(Strict):
     key: Name
     title: str
     printed: str | None = None
+    images: dict[Literal["dataset", "split", "limit"], Any] = {}
     set: dict[str, Any] = {}
     mean_of: list[Name] = []
     spread_of: list[Name] = []
@@ -356,8 +359,8 @@ class Group(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Group:
-        if sum(map(bool, (self.set, self.mean_of, self.spread_of))) > 1:
-            raise ValueError("say one of 'set', 'mean_of' and 'spread_of'")
+        if sum(map(bool, (self.set or self.images, self.mean_of, self.spread_of))) > 1:
+            raise ValueError("say one of 'set' (with 'images'), 'mean_of' and 'spread_of'")
         if len(self.members) == 1:
             raise ValueError("'mean_of' and 'spread_of' need two sections or more")
         return self

@@ -104,7 +104,11 @@ class TableMaker:
 
     def _section(self, plain: list[Row], group: Group) -> list[TableRow]:
         printed = printed_in(self._printed(), group, self.where)
-        return self._rows(group_rows(plain, group, self.where), printed, group)
+        return self._rows(group_rows(plain, group, self._scored, self.where), printed, group)
+
+    def _scored(self, row: Row) -> str:
+        """Role of the run that is scored of a row."""
+        return self.bench.recipe_chain(row.recipe or self.experiment.recipe)[-1][1].evaluates
 
     def _rows(self, rows: list[Row], printed: list[Published], group: Group | None = None) -> list[TableRow]:
         """The rows of a table without sections, or of one section; first those that are printed only."""
@@ -157,7 +161,9 @@ class TableMaker:
 
     def _layers(self, recipes: list[tuple[str, Recipe]], row: Row, overrides: Map) -> list[Layer]:
         """Everything that sets something for a row, the lowest first."""
-        roles = {role for _, recipe in recipes for role in recipe.runs}
+        roles: set[str] = set()
+        for _, recipe in recipes:
+            roles = (roles | recipe.runs.keys()) - {role for role, settings in recipe.runs.items() if settings is None}
         for_all = {role: value for role, value in self.experiment.runs.items() if role in roles or row.recipe is None}
         scale = f"config/scales/{self.scale_name}.yaml"
         return [
@@ -165,8 +171,8 @@ class TableMaker:
             Layer(self.where, for_all),
             Layer(f"{self.where}: row '{row.key}'", nested(row.set), "row"),
             Layer(f"{scale}: every", dict.fromkeys(sorted(roles), self.scale.every), "every"),
-            *(Layer(scale, self.scale.recipes.get(name, {}), "scale") for name, _ in recipes),
-            Layer("the command line", {r: each for r, each in nested(overrides).items() if r in roles}, "override"),
+            *(Layer(scale, _of_roles(self.scale.recipes.get(name, {}), roles), "scale") for name, _ in recipes),
+            Layer("the command line", _of_roles(nested(overrides), roles), "override"),
         ]
 
     def _do_without(self, settings: dict[str, Settings]) -> dict[str, tuple[str, ...]]:
@@ -211,6 +217,10 @@ def _without_own(changes: Map, row: Row) -> Map:
     """Changes of the command line without the keys that the row sets itself: what tells rows apart stays."""
     own = leaves(nested(row.set))
     return {key: value for key, value in changes.items() if key.replace("!", "") not in own}
+
+
+def _of_roles(content: Map, roles: set[str]) -> Map:
+    return {role: each for role, each in content.items() if role in roles}
 
 
 def _has_key(settings: dict[str, Settings], dotted: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from edgebench.errors import ConfigError, nearest
@@ -11,17 +12,26 @@ from edgebench.plan.published import Published
 from edgebench.plan.tables import TableRow
 
 
-def group_rows(rows: list[Row], group: Group, where: str) -> list[Row]:
+def group_rows(rows: list[Row], group: Group, scored: Callable[[Row], str], where: str) -> list[Row]:
     """The rows as they stand in a section that has runs.
+
+    Args:
+        rows: The table's rows.
+        group: The section.
+        scored: Gives the role of the run that is scored of a row.
+        where: What messages begin with.
 
     Raises:
         ConfigError: a row and the section set the same key.
     """
+    placed = []
     for row in rows:
+        own = group.set | {f"{scored(row)}.{key}": value for key, value in group.images.items()}
         for key in row.set:
-            if key in group.set:
+            if key in own:
                 raise ConfigError(f"{where}: row '{row.key}' and group '{group.key}' both set '{key}'.")
-    return [row.model_copy(update={"key": f"{group.key}/{row.key}", "set": row.set | group.set}) for row in rows]
+        placed.append(row.model_copy(update={"key": f"{group.key}/{row.key}", "set": row.set | own}))
+    return placed
 
 
 def row_name(key: str) -> str:

@@ -18,7 +18,7 @@ def merge(base: Map, layer: Map) -> Map:
     """
     merged = copy.deepcopy(base)
     for key, value in layer.items():
-        if key.endswith("!"):
+        if isinstance(key, str) and key.endswith("!"):  # other keys are numbers that stand for something
             merged[key[:-1]] = copy.deepcopy(value)
         elif value is None:
             merged.pop(key, None)

@@ -44,6 +44,7 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
     merged: Map = {}
     scales: list[Layer] = []
     methods: dict[str, Any] = {}
+    used_by_recipe: set[str] = set()
     for layer in layers:
         content = layer.content
         if layer.kind != "recipe":
@@ -62,10 +63,12 @@ def resolve(layers: list[Layer]) -> dict[str, Settings]:
         merged = merge(_without_other_methods(merged, content), content)
         if layer.kind == "recipe":
             methods = {role: settings.get("method") for role, settings in merged.items()}
+            used_by_recipe = _used(merged, layers)
     merged = _on_images_of_users(merged, layers)
+    merged = _without_idle(merged, used_by_recipe, layers)
     resolved = {role: _settings(role, content, layers) for role, content in merged.items()}
     for layer in scales:
-        _check_scale(layer, resolved)
+        _check_scale(Layer(layer.where, {r: each for r, each in layer.content.items() if r in resolved}), resolved)
         _check_rows(layer, layers)
     return resolved
 
@@ -79,11 +82,7 @@ def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
 
     A chain such as masks -> refined masks then names its data set once, and a section of a table changes it once.
     """
-    models = {
-        role: settings_class(str(content["stage"]), str(content["method"]), _origin(layers, f"{role}.method"))
-        for role, content in merged.items()
-        if {"stage", "method"} <= content.keys()
-    }
+    models = _models(merged, layers)
     found = dict(merged)
     waiting = {role for role in models if "dataset" in models[role].model_fields and "dataset" not in found[role]}
     while waiting:
@@ -107,6 +106,30 @@ def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
         found |= {role: each | found[role] for role, each in images.items()}
         waiting -= images.keys()
     return found
+
+
+def _without_idle(merged: Map, used_by_recipe: set[str], layers: list[Layer]) -> Map:
+    """`merged` without runs that a row has no use for and that lack the images which they would have taken over."""
+    while True:
+        idle = used_by_recipe - _used(merged, layers)
+        kept = {role: content for role, content in merged.items() if role not in idle or "dataset" in content}
+        if len(kept) == len(merged):
+            return kept
+        merged = kept
+
+
+def _models(merged: Map, layers: list[Layer]) -> dict[str, type[Settings]]:
+    return {
+        role: settings_class(str(content["stage"]), str(content["method"]), _origin(layers, f"{role}.method"))
+        for role, content in merged.items()
+        if content and {"stage", "method"} <= content.keys()
+    }
+
+
+def _used(merged: Map, layers: list[Layer]) -> set[str]:
+    """Roles of the runs that others use."""
+    models = _models(merged, layers)
+    return {str(merged[role].get(name)) for role, model in models.items() for name in role_fields(model)} & set(merged)
 
 
 def _images(content: Map, model: type[Settings]) -> Map:

@@ -31,6 +31,10 @@ FIGURES = {
         "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Below or "
         "beside each picture stands the detail that its frame shows: where the ground truth has most contour."
     ),
+    "segment_grid": (
+        "Of a table in sections the first is shown. The images are evenly spaced in the split, not picked. Colours "
+        "tell neighbours apart and mean nothing else; of instances the twenty with the highest scores are shown."
+    ),
     "f_curves": (
         "F (beta^2 = 0.3) averaged over the images, at every threshold; one panel per section of the table that has "
         "runs of its own, and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. "
@@ -40,6 +44,14 @@ FIGURES = {
         "E averaged over the images, at every threshold; one panel per section of the table that has runs of its own, "
         "and per protocol. Dots mark the maximum, bands are 95 % bootstrap intervals over images. Where the protocol "
         "cuts masks at one half first, all thresholds but the lowest give one value."
+    ),
+    "divergence_curves": (
+        "Divergence of the self-attention of neighbouring levels of noise, from clean to noisy: the mean over images, "
+        "bands from the first to the third quartile. Right, how often each level was kept."
+    ),
+    "abdiv_pixels": (
+        "ABDiv of tokens whose cell an edge of the ground truth crosses, and of all others, over the first images of "
+        "the split."
     ),
     "determinism": (
         "The same weights start from several draws of the noise. Boxes show, over images, the median and the quartiles "

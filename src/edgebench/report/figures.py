@@ -15,12 +15,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import atomic_path
 from edgebench.plan.freshness import PNG_KEY
+from edgebench.report.attention_plots import abdiv_pixels, divergence_curves
 from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, collect
 from edgebench.report.columns import column_title
 from edgebench.report.curves import e_curves, f_curves
 from edgebench.report.mask_pictures import mask_grid
 from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, settings_of
+from edgebench.report.segment_pictures import segment_grid
 from edgebench.report.spread import determinism
 from edgebench.report.style import (
     COLOURS,
@@ -43,6 +45,7 @@ PICTURES = {
     "guidance_strip": guidance_strip,
     "reveal_frames": reveal_frames,
     "mask_grid": mask_grid,
+    "segment_grid": segment_grid,
 }
 
 
@@ -69,6 +72,8 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         "f_curves": f_curves,
         "e_curves": e_curves,
         "determinism": determinism,
+        "divergence_curves": divergence_curves,
+        "abdiv_pixels": abdiv_pixels,
     }
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")
@@ -95,7 +100,9 @@ def precision_recall(collected: Collected) -> Figure:
         DataError: no row was scored by such a protocol.
     """
     rows = [row for row in collected.rows if row.runs]
-    matched = [each for each in collected.evaluations() if each.protocol.get("method", "edges") == "edges"]
+    matched = [
+        each for each in collected.evaluations() if each.protocol.get("method", "edges") in ("edges", "instance_edges")
+    ]
     protocols = list(dict.fromkeys(each.name for each in matched if (each.folder / "counts.npz").is_file()))
     if not protocols:
         raise DataError(f"table '{collected.spec.table}': no evaluation with counts.npz, so no curve to draw.")
@@ -194,12 +201,13 @@ def quality_columns(collected: Collected) -> list[str]:
     """What stands for the quality of a table's rows, as far as it was measured.
 
     Of edges `ac`, and CEval ODS, because crisp maps are what time is spent on, or else the first ODS; of masks the
-    first protocol's greatest F.
+    first protocol's greatest F; of instances AP.
     """
     measured = list(dict.fromkeys(column for each in collected.evaluations() for column in each.columns))
     ods = [column for column in ("ceval_ods", *measured) if column in measured and column.endswith("_ods")]
     max_f = [column for column in measured if column.endswith("max_f")]
-    return [column for column in ("ac", *ods[:1], *max_f[:1]) if column in measured]
+    ap = [column for column in measured if column == "ap" and not ods]
+    return [column for column in ("ac", *ods[:1], *max_f[:1], *ap) if column in measured]
 
 
 def _point(axes: Axes, row: Row, column: str, index: int, bootstrap: Bootstrap) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgebench.errors import DataError
+from edgebench.metrics.instance_edges import segment_edges
 from edgebench.report.bootstrap import Floats
 from edgebench.report.collect import Collected, Row, SeedRun, TableSpec
 from edgebench.report.style import set_title
@@ -128,8 +129,8 @@ def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row]
     common = set(dataset.ids).intersection(*(_map_ids(row) for row in rows))
     if not common:
         raise DataError(
-            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) has a map in "
-            f"every row, for example in {rows[0].runs[0].predict / 'maps'}."
+            f"table '{collected.spec.table}': no image of {where['folder']} ({where['split']}) was predicted in "
+            f"every row, for example in {rows[0].runs[0].predict}."
         )
     return rows, dataset, list(common)
 
@@ -141,18 +142,24 @@ def same_images(one: SeedRun, other: SeedRun) -> bool:
 
 
 def _references(dataset: Dataset, ids: Sequence[str]) -> list[tuple[str, list[NDArray[Any]]]]:
-    """The panels before the methods': input and, where there are any, the mean of the annotators."""
+    """The panels before the methods': input and, where there is one, the truth: the annotators' mean, or borders."""
     panels: list[tuple[str, list[NDArray[Any]]]] = [("Input", [dataset.image(each) for each in ids])]
     try:
         annotators = [1 - np.mean(np.stack(dataset.boundaries(each)), axis=0) for each in ids]
         panels.append(("Annotators", annotators))
     except DataError:
-        pass  # a folder of one's own images has no annotators, and the maps are still worth seeing
+        try:
+            borders = [1.0 - segment_edges(dataset.panoptic(each)[0]) for each in ids]
+            panels.append(("Borders of segments", borders))
+        except DataError:
+            pass  # a folder of one's own images has neither, and the maps are still worth seeing
     return panels
 
 
 def _map_ids(row: Row) -> set[str]:
-    return {path.stem for path in (row.runs[0].predict / "maps").glob("*.png")}
+    """Images of which the row's predict run kept something, be it a map, instances or panoptic segments."""
+    folder = row.runs[0].predict
+    return {path.stem for kind in ("maps/*.png", "instances/*.json", "panoptic/*.png") for path in folder.glob(kind)}
 
 
 def _read_map(row: Row, image: str) -> Floats:

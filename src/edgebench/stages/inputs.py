@@ -38,6 +38,23 @@ def open_input(spec: RunSpec) -> Dataset:
     return dataset
 
 
+def true_edges(dataset: Dataset, image_id: str) -> list[np.ndarray]:
+    """The edges of an image, one bool (H, W) per annotator; where nobody drew edges, the borders of its segments.
+
+    Raises:
+        DataError: the data set has neither.
+    """
+    from edgebench.metrics.instance_edges import segment_edges
+
+    try:
+        return dataset.boundaries(image_id)
+    except DataError as error:
+        try:
+            return [segment_edges(dataset.panoptic(image_id)[0])]
+        except DataError:
+            raise error from None
+
+
 def map_file(folder: Path, image_id: str) -> Path:
     """Where a predict run keeps the map of an image."""
     return folder / MAPS / f"{image_id}.png"

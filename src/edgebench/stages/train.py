@@ -16,7 +16,7 @@ from edgebench.errors import DataError
 from edgebench.files import read_json
 from edgebench.stages.devices import choose_device
 from edgebench.stages.fetch import require_preset
-from edgebench.stages.inputs import LabelledBy, SegmentedBy, map_file, open_input
+from edgebench.stages.inputs import LabelledBy, SegmentedBy, labels_file, map_file, open_input
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
@@ -193,6 +193,65 @@ def _trace_backbone(spec: RunSpec) -> Objective:
     return objective
 
 
+def _trace(spec: RunSpec) -> Objective:
+    from edgebench.methods.trace.decoder import DecoderConfig, find_levels
+    from edgebench.methods.trace.objective import DistilObjective, DistilSettings
+    from edgebench.methods.trace.opening import open_backbone
+    from edgebench.methods.trace.student import Student
+
+    settings = spec.settings
+    dataset: Any = open_input(spec)
+    released = "backbone" in spec.content["inputs"]
+    origin = {name: settings[name] for name in ("reads", "layers")}
+    if released:
+        fetched = read_json(spec.input("backbone") / "run.json")
+        origin["checkpoint"] = fetched["checkpoint"]
+        backbone = open_backbone(
+            spec.input("backbone"), settings["size"], settings["precision"], settings["reads"], settings["layers"]
+        )
+    else:
+        backbone = open_backbone(spec.input("pretrained"))
+    config = DecoderConfig(
+        settings["decoder_input"], settings["decoder_join"], settings["window"], settings["decoder_width"]
+    )
+    levels = find_levels(backbone, config, settings["blocks"])
+    label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
+    student = Student(backbone, config, levels, settings["lora_rank"])
+    chosen = {field.name: settings[field.name] for field in fields(DistilSettings)}
+    objective: Any = DistilObjective(student, dataset, label_of, DistilSettings(**chosen), origin if released else None)
+    return objective
+
+
+def _pseudo_labels(folder: Path, ids: list[str]) -> Callable[[str], np.ndarray]:
+    """Pseudo edges int8 (h, w) by image, as a run of method `trace_attention` made them."""
+    from edgebench.methods.trace.label_files import read_labels
+
+    missing = [image_id for image_id in ids if not labels_file(folder, image_id).is_file()]
+    if missing:
+        raise DataError(
+            f"{labels_file(folder, missing[0])}: the pseudo edges of image {missing[0]} are missing, one of "
+            f"{len(missing)} of {len(ids)}. Give the run of the labels the same limit, or delete the folder {folder} "
+            f"and run the same command again, which makes them all."
+        )
+    grid = read_labels(labels_file(folder, ids[0])).labels.shape if ids else ()
+    return partial(_pseudo_label, folder, grid)
+
+
+def _pseudo_label(folder: Path, grid: tuple[int, ...], image_id: str) -> np.ndarray:
+    import numpy as np
+
+    from edgebench.methods.trace.label_files import read_labels
+
+    path = labels_file(folder, image_id)
+    labels, again = read_labels(path).labels, f"Delete the folder {folder}, then run it again."
+    if labels.shape != grid:
+        sizes = ("x".join(map(str, each)) for each in (labels.shape, grid))
+        raise DataError(f"{path}: pseudo edges of {' instead of '.join(sizes)} tokens, as the first has. {again}")
+    if labels.ndim != 2 or labels.dtype != np.int8 or not np.isin(labels, (-1, 0, 1)).all():
+        raise DataError(f"{path}: holds no pseudo edges of 1, 0 and -1. {again}")
+    return labels
+
+
 def _memo_released(spec: RunSpec) -> dict[str, Any]:
     from edgebench.methods.memo.released import convert_released
 
@@ -230,6 +289,7 @@ _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {
     "diffdis": _diffdis,
     "trace_backbone": _trace_backbone,
     "mask2former": _mask2former,
+    "trace": _trace,
 }
 _CONVERTERS: dict[str, Callable[[RunSpec], dict[str, Any]]] = {
     "memo_released": _memo_released,

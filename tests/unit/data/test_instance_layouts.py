@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from edgebench.data.adapters import LAYOUTS, open_dataset
+from edgebench.data.adapters import LAYOUTS, imagenet, open_dataset
 from edgebench.data.adapters.voc import CLASSES
 from edgebench.data.instances import decode, encode
 from edgebench.data.panoptic import Category, Segment
@@ -393,6 +394,15 @@ def test_imagenet_names(tmp_path: Path, below: str) -> None:
         open_dataset("imagenet", tmp_path / below, "train")
     with pytest.raises(DataError, match="no split 'test'"):
         open_dataset("imagenet", tmp_path, "test")
+
+
+def test_a_sample_of_imagenet_is_the_same_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"n{k % 3:02d}_{k}" for k in range(9)]
+    for name in names:
+        picture(tmp_path / "train" / name[:3] / f"{name}.JPEG")
+    monkeypatch.setattr(imagenet, "SAMPLE", 4)
+    chosen = sorted(names, key=lambda each: hashlib.sha256(each.encode()).hexdigest())[:4]
+    assert open_dataset("imagenet", tmp_path, "train_sample").ids == sorted(chosen)
 
 
 # Nuclei

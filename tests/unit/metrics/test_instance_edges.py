@@ -2,24 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from skimage.morphology import skeletonize
 
 from edgebench.metrics.instance_edges import segment_edges
+from tests.unit.metrics import plain_instance_edges
 from tests.unit.panoptic_files import random_drawn
-
-
-def plain_edges(ids: np.ndarray, void: bool) -> np.ndarray:
-    """The definition, pixel by pixel."""
-    height, width = ids.shape
-    wide = np.zeros((height, width), bool)
-    for y in range(height):
-        for x in range(width):
-            for other in ((y, x + 1), (y + 1, x)):
-                if other[0] == height or other[1] == width or ids[other] == ids[y, x]:
-                    continue
-                if void or (ids[other] != 0 and ids[y, x] != 0):
-                    wide[y, x] = wide[other] = True
-    return skeletonize(wide)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -29,7 +15,7 @@ def test_equals_the_plain_version(seed: int, void: bool) -> None:
     edges = segment_edges(ids, void)
     assert edges.dtype == bool
     assert edges.any()
-    np.testing.assert_array_equal(edges, plain_edges(ids, void))
+    np.testing.assert_array_equal(edges, plain_instance_edges.segment_edges(ids, void))
 
 
 def test_a_straight_border_is_one_line_beside_it() -> None:

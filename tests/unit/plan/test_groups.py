@@ -58,6 +58,15 @@ def test_every_row_appears_once_per_section_on_its_data(bench: Workbench) -> Non
     assert (written["group"], written["published_only"], written["members"]) == ("te", False, mean.members)
 
 
+def test_a_section_may_name_the_images_of_whatever_run_is_scored(repository: Path) -> None:
+    by_role = {row.key: row.shows for row in Workbench(repository).find_table("demo", MAIN).rows}
+    groups = yaml.safe_load((repository / f"config/experiments/{MAIN}.yaml").read_text())["groups"]
+    for each in groups:
+        if "set" in each:
+            each["images"] = {"split": each.pop("set")["predict.split"]}
+    assert {row.key: row.shows for row in changed(repository, groups=groups).find_table("demo", MAIN).rows} == by_role
+
+
 def test_each_section_has_the_printed_numbers_of_its_data(bench: Workbench) -> None:
     rows = {row.key: row for row in bench.find_table("paper", MAIN).rows}
     assert [rows[f"{key}/diffdis"].published["max_f"] for key in ("vd", *TE, "te")] == [

@@ -41,3 +41,8 @@ def test_users_of_different_images_are_an_error() -> None:
 def test_a_run_that_nobody_uses_needs_a_data_set() -> None:
     with pytest.raises(ConfigError, match=r"run 'edges'.*dataset"):
         resolve(chain(edges=EDGES))
+
+
+def test_what_a_row_has_no_use_for_needs_no_data_set() -> None:
+    layers = chain(edges=EDGES, train=TRAINING | {"learning_rate": 1e-3})
+    assert set(resolve([*layers, Layer("a row", {"train": {"labels": None}}, "row")])) == {"train"}

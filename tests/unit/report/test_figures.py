@@ -39,6 +39,9 @@ class Drawn:
         second[0, 0] = True
         return [first, second]
 
+    def panoptic(self, image_id: str) -> None:
+        raise DataError(f"{image_id}: no segments")
+
 
 @pytest.fixture
 def with_maps(make_table: MakeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -25,6 +25,7 @@ from edgebench.stages.predict import predict
 from edgebench.stages.run import carry_out
 from edgebench.stages.spec import RunSpec
 from tests.unit.methods.diffusion_folders import save_folder
+from tests.unit.methods.trace_encoders import random_network, save
 
 torch.set_num_threads(1)
 SIZES = {"a": (40, 60), "b": (64, 33), "c": (20, 20)}
@@ -136,6 +137,16 @@ def test_a_small_backbone_of_our_own(inputs: Path, models: Path, capsys: pytest.
     told = read_labels(inputs / "out" / "labels" / "a.npz")
     assert told.labels.shape == (8, 8)
     assert not len(told.curve)
+
+
+def test_an_encoder_without_time(inputs: Path, models: Path) -> None:
+    (models / "dinov2").mkdir()
+    write_json(save(random_network("dinov2"), "dinov2", models / "dinov2") / "run.json", {})
+    record = carried_out(spec(inputs, models / "dinov2", size=24, reads="features"), inputs)
+    assert record["kept"] == {}
+    assert record["backbone"]["reads"] == "features"
+    told = read_labels(inputs / "out" / "labels" / "a.npz")
+    assert (told.kept, told.labels.shape) == (None, (6, 6))
 
 
 def test_the_guard_is_told(

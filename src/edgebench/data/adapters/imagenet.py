@@ -3,6 +3,9 @@
     ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG      1,281,167 images
     ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG          50,000, also sorted into a folder per class
 
+The split `train_sample` is 20,000 of the training images: those whose ids have the smallest SHA-256, so that all
+classes take part. It is edgebench's own, for what is too slow for all of them.
+
 There are so many that only names are kept, not a path for each.
 """
 
@@ -14,10 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgebench.data.adapters.base import Images
-from edgebench.data.adapters.listing import require_folder
+from edgebench.data.adapters.listing import require_folder, smallest_digests
 from edgebench.data.images import IMAGE_SUFFIXES
 from edgebench.errors import DataError, nearest
 
+SAMPLE = 20_000
+_SPLITS = {"train": "train", "train_sample": "train", "val": "val"}
 _NESTING = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".")
 
 
@@ -26,7 +31,7 @@ class ImagenetDataset(Images):
 
     Args:
         folder: The unpacked archive, or any folder of its nesting down to the one that holds `train` and `val`.
-        split: `train` or `val`.
+        split: `train`, `train_sample` or `val`.
 
     Raises:
         DataError: a folder or split is missing, there is no image, or two share a name.
@@ -34,13 +39,13 @@ class ImagenetDataset(Images):
 
     def __init__(self, folder: Path, split: str) -> None:
         require_folder(folder)
-        root = next((folder / each for each in _NESTING if (folder / each / split).is_dir()), None)
-        if root is None or split not in ("train", "val"):
+        name = _SPLITS.get(split, split)
+        root = next((folder / each for each in _NESTING if (folder / each / name).is_dir()), None)
+        if root is None or split not in _SPLITS:
             raise DataError(
-                f"{folder}: no split '{split}'.{nearest(split, ('train', 'val'))} It lies in {_NESTING[0]}/{split} of "
-                f"the archive."
+                f"{folder}: no split '{split}'.{nearest(split, _SPLITS)} The archive has it in {_NESTING[0]}/{name}."
             )
-        self._folder = root / split
+        self._folder = root / name
         # Parts of the paths, not paths: a million of those would take half a GB.
         names: list[tuple[str, str, str]] = []
         with os.scandir(self._folder) as entries:
@@ -57,6 +62,9 @@ class ImagenetDataset(Images):
         for one, other in pairwise(names):
             if one[0] == other[0]:
                 raise DataError(f"{self._folder}: two images have the id {one[0]!r}. Rename or remove one.")
+        if split == "train_sample":
+            chosen = smallest_digests((name for name, _, _ in names), SAMPLE)
+            names = [each for each in names if each[0] in chosen]
         self._names = names
         self.ids = [name for name, _, _ in names]
 

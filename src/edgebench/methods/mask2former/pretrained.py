@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 from torch import Tensor
+from transformers import ResNetBackbone, SwinBackbone
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import read_json
 from edgebench.methods.mask2former.network import Mask2FormerNetwork
-from edgebench.methods.mask2former.presets import network_config
-from edgebench.methods.weight_files import load_strictly
+from edgebench.methods.mask2former.presets import network_config, quiet
 
 WEIGHTS = "model.safetensors"
 _CLASSIFIERS = {
@@ -21,8 +20,10 @@ _CLASSIFIERS = {
     "swin": ("SwinForImageClassification", "SwinModel"),
 }
 """By kind of backbone, the models whose weights may be started from."""
-_HEADS = ("classifier.", "layernorm.", "pooler.")
-"""What such a model has besides a backbone."""
+_HEADS = ("classifier.", "layernorm.", "pooler.", "relative_position_index")
+"""What such a model has besides a backbone; tables of positions are stored by some versions only."""
+_NORMS = ("hidden_states_norms.", "relative_position_index")
+"""What a backbone has besides such a model."""
 
 
 def backbone_config(folder: str | Path) -> dict[str, Any]:
@@ -66,23 +67,50 @@ def from_backbone(folder: str | Path, preset: str, classes: int, **changes: Any)
         DataError: a file is missing or damaged, or its weights are not those of the backbone.
     """
     config = backbone_config(folder)
-    kind, path = config["model_type"], Path(folder) / WEIGHTS
-    network = Mask2FormerNetwork(network_config(preset, classes, config, **changes), frozen_statistics=kind == "resnet")
-    state = {name.removeprefix(f"{kind}."): tensor for name, tensor in _tensors(path).items()}
-    fresh = {name: t for name, t in network.backbone.state_dict().items() if name.startswith("hidden_states_norms.")}
-    # Tables of positions that some versions store and others compute.
-    stored = {n: t for n, t in state.items() if not n.startswith(_HEADS) and "relative_position_index" not in n}
-    computed = {n: t for n, t in network.backbone.state_dict().items() if "relative_position_index" in n}
-    load_strictly(network.backbone, {**computed, **fresh, **stored}, path)
+    network = Mask2FormerNetwork(
+        network_config(preset, classes, config, **changes), frozen_statistics=config["model_type"] == "resnet"
+    )
+    network.backbone.load_state_dict(_loaded(Path(folder), network.config.backbone_config))
     return network
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+def _loaded(folder: Path, config: Any) -> dict[str, Tensor]:
+    """The weights of a backbone, as transformers reads them: it knows the names of every version.
+
+    Raises:
+        DataError: they cannot be read, or are not exactly those that the backbone has.
+    """
+    if not (folder / WEIGHTS).is_file():
         raise DataError(
-            f"{path}: no such file; the weights are read from safetensors alone. Fetch the checkpoint again."
+            f"{folder / WEIGHTS}: no such file; weights are read from safetensors alone. Fetch the checkpoint again."
         )
+    model_class: Any = {"resnet": ResNetBackbone, "swin": SwinBackbone}[config.model_type]
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable safetensors file ({error}). Fetch the checkpoint again.") from error
+        with quiet():  # what is missing and what is too much is said below
+            model, found = model_class.from_pretrained(
+                str(folder),
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+    except Exception as error:  # transformers and safetensors raise whatever they stumble over
+        raise DataError(
+            f"{folder / WEIGHTS}: not readable weights of a {config.model_type}: {str(error).splitlines()[0]} Fetch "
+            f"the checkpoint again."
+        ) from error
+    known = {"missing_keys": _NORMS, "unexpected_keys": _HEADS}
+    problems = [
+        f"{key.replace('_keys', '').replace('_', ' ')}: {name}"
+        for key, names in found.items()
+        for name in sorted(map(str, names or ()))
+        if not any(part in name for part in known.get(key, ()))
+    ]
+    if problems:
+        raise DataError(
+            f"{folder / WEIGHTS}: its weights are not those of its config.json: {len(problems)} differ, first "
+            f"{problems[0]}. Fetch the checkpoint again."
+        )
+    state: dict[str, Tensor] = model.state_dict()
+    return state

@@ -203,7 +203,8 @@ def head_mean(queries: Tensor, keys: Tensor, heads: int, first: int | None = Non
 
 
 def _logits(queries: Tensor, keys: Tensor) -> Tensor:
-    if queries.is_cuda and queries.dtype in _HALF and not (torch.is_grad_enabled() and queries.requires_grad):
+    learns = torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad)
+    if queries.is_cuda and queries.dtype in _HALF and not learns:
         # Products of the halves themselves, summed and kept in float32: as exact as converting, and much faster.
         flat = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT, out_dtype=torch.float32)
         return flat.unflatten(0, queries.shape[:2])

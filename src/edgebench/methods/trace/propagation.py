@@ -127,7 +127,7 @@ def propagate(
         radius: Of the neighbourhood, at least 2.
         beta: Exponent of the affinities; more makes weak edges hold better.
         tolerance: How much the Chebyshev polynomials that are left out, each within [-1, 1], add up to; the result
-            differs from that of all the steps by a few times as much of the largest value, or 1e-12.
+            differs from that of all the steps by some ten times as much of the largest value, or by 1e-12.
 
     Returns:
         float64 (n, h, w).

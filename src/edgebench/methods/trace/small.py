@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.methods.codec import PatchCodec
@@ -154,9 +153,7 @@ class SmallBackbone:
 
     def decode(self, latents: Tensor) -> Tensor:
         """As in `Backbone`."""
-        codec = self.codec.to(latents.device)
-        patches = torch.einsum("kp,bkhw->bphw", codec.basis, latents * codec.scale) + codec.mean[:, None, None]
-        return functional.pixel_shuffle(patches, codec.factor)
+        return self.codec.to(latents.device).decode_colour(latents)
 
     def answer(self, latents: Tensor, tau: int) -> Tensor:
         """As in `Backbone`."""

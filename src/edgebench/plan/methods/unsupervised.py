@@ -36,6 +36,7 @@ class UnsupervisedPredict(Predict):
     """
 
     VERSION: ClassVar[int] = 1
+    WRITES = "instances"
 
     dino: Annotated[CheckpointName | None, BY_SCALE] = "dino_vitb8"
     size: Annotated[PositiveInt, BY_SCALE] = 480

@@ -121,6 +121,7 @@ MODULES = {
     "sam_prompted_panoptic": "sam",
     "diffdis": "diffdis",
     "diffdis_vae": "diffdis",
+    "trace": "trace",
     "tokencut": "unsupervised",
     "maskcut": "unsupervised",
     "promerge": "unsupervised",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgebench.data.adapters import Dataset, open_dataset
+from edgebench.stages.inputs import true_edges
 from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
@@ -29,7 +30,7 @@ def canny(spec: RunSpec, dataset: Dataset) -> Prepared:
         ids = training.ids[: settings["tune_limit"]]
         sigma, low, high, score = tune_canny(
             [training.image(each) for each in ids],
-            [training.boundaries(each) for each in ids],
+            [true_edges(training, each) for each in ids],
             definition["edge_tolerance"],
         )
         chosen = {"sigma": sigma, "low": low, "high": high}
