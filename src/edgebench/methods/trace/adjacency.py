@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +37,7 @@ def touching_pairs(
     Returns:
         Indices of the pairs, the lower first, in rising order.
     """
-    kinds = np.asarray(categories)
-    if void is not None and void.any():
-        masks = _with_void(masks, void, band)
-    boxes = [bounding_box(mask, within) for mask in masks]
-    return [
-        (first, second)
-        for first in range(len(masks))
-        for second in range(first + 1, len(masks))
-        if kinds[first] == kinds[second] and _near(masks[first], masks[second], boxes[first], boxes[second], within)
-    ]
+    return list(_pairs(masks, categories, within, void, band))
 
 
 def has_touching_instances(
@@ -68,7 +59,26 @@ def has_touching_instances(
     Source: DiffEGG v1, table 4, which splits VOC2012's validation images 49 to 51; it does not define the split, so
     the distance is ours.
     """
-    return bool(touching_pairs(masks, categories, within, void, band))
+    return any(True for _ in _pairs(masks, categories, within, void, band))
+
+
+def _pairs(
+    masks: NDArray[np.bool_],
+    categories: Sequence[int] | NDArray[np.integer],
+    within: int,
+    void: NDArray[np.bool_] | None,
+    band: int,
+) -> Iterator[tuple[int, int]]:
+    kinds = np.asarray(categories)
+    if void is not None and void.any():
+        masks = _with_void(masks, void, band)
+    boxes = [bounding_box(mask, within) for mask in masks]
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            if kinds[first] == kinds[second] and _near(
+                masks[first], masks[second], boxes[first], boxes[second], within
+            ):
+                yield first, second
 
 
 def _with_void(masks: NDArray[np.bool_], void: Mask, band: int) -> NDArray[np.bool_]:
