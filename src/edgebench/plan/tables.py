@@ -49,6 +49,10 @@ FIGURES = {
         "Divergence of the self-attention of neighbouring levels of noise, from clean to noisy: the mean over images, "
         "bands from the first to the third quartile. Right, how often each level was kept."
     ),
+    "emergence": (
+        "Self-attention of the first image at each level of noise, as colours: tokens that attend to the same are "
+        "alike. Below, how much it changes between levels, with the widest gap marked, and ABDiv at the level kept."
+    ),
     "abdiv_pixels": (
         "ABDiv of tokens whose cell an edge of the ground truth crosses, and of all others, over the first images of "
         "the split."

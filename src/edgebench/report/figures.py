@@ -20,6 +20,7 @@ from edgebench.report.bootstrap import Bootstrap, Floats, interval, read_counts
 from edgebench.report.collect import SECONDS, Collected, Evaluation, Row, collect
 from edgebench.report.columns import column_title
 from edgebench.report.curves import e_curves, f_curves
+from edgebench.report.emergence import emergence
 from edgebench.report.mask_pictures import mask_grid
 from edgebench.report.pictures import guidance_strip, image_grid, reveal_frames, settings_of
 from edgebench.report.segment_pictures import segment_grid
@@ -74,6 +75,7 @@ def write_figure(spec_path: str | Path, name: str, base: str | Path, root: str |
         "determinism": determinism,
         "divergence_curves": divergence_curves,
         "abdiv_pixels": abdiv_pixels,
+        "emergence": emergence,
     }
     if name not in draw:
         raise ConfigError(f"figure '{name}': unknown.{nearest(name, draw)}")

@@ -172,7 +172,7 @@ def test_files_are_written(spec: Path, tmp_path: Path, name: str, suffixes: list
 
 def test_every_figure_that_can_be_planned_can_be_drawn(spec: Path, tmp_path: Path) -> None:
     of_masks = {"mask_grid", "f_curves", "e_curves", "determinism"}  # drawn in test_mask_figures
-    of_segments = {"segment_grid", "divergence_curves", "abdiv_pixels"}  # drawn in test_segment_figures
+    of_segments = {"segment_grid", "divergence_curves", "abdiv_pixels", "emergence"}  # drawn in test_segment_figures
     keep_reveals(spec, tmp_path, row=0, rounds=3)
     change_record(spec, tmp_path, row=1, rounds=80)
     for name in FIGURES.keys() - of_masks - of_segments:

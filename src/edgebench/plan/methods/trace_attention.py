@@ -49,6 +49,7 @@ class TraceAttentionPredict(Predict):
         guard_below: Where the rule `deviation` finds less than this share of interior, which it may, the
             `guard_lowest` share of the lowest scores is interior instead; 0 turns this off.
         guard_lowest: See `guard_below`.
+        watched: Of so many first images the attention over the levels of noise is kept for a figure; changes no map.
     """
 
     VERSION: ClassVar[int] = 1
@@ -73,6 +74,7 @@ class TraceAttentionPredict(Predict):
     lowest: Annotated[Share, SCALE_DEFAULT] = 0.5
     guard_below: Fraction = 0.05
     guard_lowest: Share = 0.3
+    watched: Annotated[int, Field(ge=0)] = 0
     precision: Precision = "fp32"
     device: Device = "auto"
 
@@ -105,7 +107,7 @@ class TraceAttentionPredict(Predict):
         """
         unused = {"pretrained"} if self.backbone else {"size", "precision", "reads", "layers"}
         if self.tau is not None:
-            unused |= {"taus", "tau_max", "keep"}
+            unused |= {"taus", "tau_max", "keep", "watched"}
         return unused | ({"guard_below", "guard_lowest"} if self.interior == "lowest" else {"lowest"})
 
 

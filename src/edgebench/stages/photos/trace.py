@@ -46,7 +46,7 @@ class TraceAnswer(EdgeAnswer):
         """As in `Answer`."""
         super().write(files, photo)
         if EMERGENCE in files:
-            from edgebench.methods.trace.pictures import write_emergence
+            from edgebench.report.emergence import write_emergence
 
             assert self.watched is not None
             assert self.image is not None

@@ -14,9 +14,11 @@ import torch
 
 from edgebench.data.adapters import Dataset
 from edgebench.methods.trace.capture import choose_blocks
-from edgebench.methods.trace.extract import ExtractSettings, edge_map, extract
+from edgebench.methods.trace.extract import ExtractSettings, edge_map, extract, levels
 from edgebench.methods.trace.label_files import read_labels, write_labels
 from edgebench.methods.trace.opening import backbone_note, open_backbone
+from edgebench.methods.trace.watching import watch
+from edgebench.report.emergence import FOLDER, Emerging, write_emerging
 from edgebench.stages.devices import choose_device
 from edgebench.stages.inputs import labels_file
 from edgebench.stages.predictors import Prepared
@@ -37,12 +39,16 @@ def trace_attention(spec: RunSpec, dataset: Dataset) -> Prepared:
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     how = ExtractSettings(**given | lists)
     choose_blocks(backbone, how.blocks)
+    watched = set(dataset.ids[: settings["watched"]] if len(levels(backbone, how)) > 1 else [])
 
     def maps(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
         made = []
         for image, image_id in zip(images, ids, strict=True):
             found = extract(backbone, image, image_id, spec.seed, how, device)
             write_labels(labels_file(spec.folder, image_id), found)
+            if image_id in watched:
+                seen = watch(backbone, image, image_id, spec.seed, how, device)
+                write_emerging(spec.folder / FOLDER / f"{image_id}.npz", Emerging(**vars(seen)))
             made.append(edge_map(found.scores, *image.shape[:2]))
         return made
 

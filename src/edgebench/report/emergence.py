@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,19 +15,87 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgebench.errors import DataError
 from edgebench.files import atomic_path
-from edgebench.methods.trace.watching import Watched
+from edgebench.report.collect import Collected
+from edgebench.report.pictures import rows_on_images
+from edgebench.report.style import set_title
+
+FOLDER = "emergence"
 
 _SIDE = 256  # pixels of the photograph in the figure
 _INK, _PEAK = "#333333", "#c0392b"
 _MOST = 12  # maps in a row
 
 
-def emergence_figure(watched: Watched, photo: NDArray[np.uint8], edges: NDArray[np.floating] | None = None) -> Figure:
+@dataclass(frozen=True)
+class Emerging:
+    """What the attention of a network shows of one picture over the levels of noise.
+
+    Attributes:
+        taus: Levels, from clean to noisy.
+        colours: (levels, h, w, 3), float in [0, 1] or uint8: tokens that attend to the same are alike, at all levels.
+        curve: (levels - 1,), divergences of neighbouring levels.
+        gap: Index of the first level of the widest gap among those that count.
+        kept: Index of the level that is kept.
+        scores: ABDiv at that level, (h, w).
+    """
+
+    taus: Sequence[int]
+    colours: NDArray[Any]
+    curve: NDArray[np.floating]
+    gap: int
+    kept: int
+    scores: NDArray[np.floating]
+
+
+def emergence(collected: Collected) -> Figure:
+    """How instances emerge in the first image of the split that a row of method trace_attention kept.
+
+    Raises:
+        DataError: no row kept it (setting `watched`), or its file is damaged.
+    """
+    kept = [(row, sorted((row.runs[0].predict / FOLDER).glob("*.npz"))) for row in collected.rows if row.runs]
+    row, files = next(((row, files) for row, files in kept if files), (None, []))
+    if row is None:
+        raise DataError(
+            f"table '{collected.spec.table}': no row kept its attention over the levels of noise. Give a run of method "
+            f"trace_attention the setting `watched: 1`, which keeps that of the first image."
+        )
+    _, dataset, _ = rows_on_images(collected, [row])
+    figure = emergence_figure(read_emerging(files[0]), dataset.image(files[0].stem))
+    set_title(figure, collected.spec, f"{row.label}; image {files[0].stem}", y=1.02, va="bottom")
+    return figure
+
+
+def write_emerging(path: str | Path, seen: Emerging) -> None:
+    """Keep what `emergence_figure` shows as a compressed .npz, whole or not at all."""
+    colours = np.rint(np.asarray(seen.colours) * 255).astype(np.uint8)
+    with atomic_path(path) as temporary:
+        held = {"taus": seen.taus, "curve": seen.curve, "gap": seen.gap, "kept": seen.kept, "scores": seen.scores}
+        np.savez_compressed(temporary, colours=colours, **held)  # type: ignore[arg-type]
+
+
+def read_emerging(path: str | Path) -> Emerging:
+    """Read what `write_emerging` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {name: file[name] for name in ("taus", "colours", "curve", "gap", "kept", "scores")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path}: not what a run kept ({error}). Delete the run's folder; run it again.") from None
+    taus = [int(each) for each in held["taus"]]
+    return Emerging(taus, held["colours"], held["curve"], int(held["gap"]), int(held["kept"]), held["scores"])
+
+
+def emergence_figure(watched: Emerging, photo: NDArray[np.uint8], edges: NDArray[np.floating] | None = None) -> Figure:
     """Attention at each level of noise, the curve of its changes with the peak marked, and ABDiv of the kept level.
 
     Args:
-        watched: What `edgebench.methods.trace.watching.watch` found.
+        watched: What is shown.
         photo: uint8 (H, W, 3) RGB.
         edges: (H, W) in [0, 1], of the distilled network, shown beside ABDiv.
 
@@ -62,7 +135,7 @@ def emergence_figure(watched: Watched, photo: NDArray[np.uint8], edges: NDArray[
 
 
 def write_emergence(
-    path: str | Path, watched: Watched, photo: NDArray[np.uint8], edges: NDArray[np.floating] | None = None
+    path: str | Path, watched: Emerging, photo: NDArray[np.uint8], edges: NDArray[np.floating] | None = None
 ) -> None:
     """Write `emergence_figure` as PNG, whole or not at all."""
     figure = emergence_figure(watched, photo, edges)
@@ -70,8 +143,8 @@ def write_emergence(
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _curve(axes: Axes, watched: Watched) -> None:
-    middles = [(a + b) / 2 for a, b in zip(watched.taus, watched.taus[1:], strict=False)]
+def _curve(axes: Axes, watched: Emerging) -> None:
+    middles = [(a + b) / 2 for a, b in pairwise(watched.taus)]
     axes.plot(middles, watched.curve, "o-", color=_INK, markersize=3, linewidth=1)
     first, second = watched.taus[watched.gap], watched.taus[watched.gap + 1]
     axes.axvspan(first, second, color=_PEAK, alpha=0.15, linewidth=0)

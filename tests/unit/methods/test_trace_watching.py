@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, DataError
 from edgebench.methods.trace.extract import ExtractSettings, extract
-from edgebench.methods.trace.pictures import emergence_figure, write_emergence
 from edgebench.methods.trace.watching import principal_colours, watch
+from edgebench.report.emergence import emergence_figure, write_emergence
 from tests.unit.methods.test_trace_small import TINY, Scenes
 from tests.unit.methods.test_trace_small import backbone as small_backbone
 from tests.unit.methods.trace_encoders import random_encoder
@@ -78,3 +78,15 @@ def test_one_picture(tmp_path: Path) -> None:
         write_emergence(tmp_path / f"{number}.png", watched, IMAGE)
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
     assert min(Image.open(tmp_path / "0.png").size) > 300
+
+
+def test_what_a_run_keeps_gives_the_same_picture(tmp_path: Path) -> None:
+    watched = watch(small_backbone(TINY), IMAGE, "a", 3, FEW)
+    write_emerging(tmp_path / "kept.npz", Emerging(**vars(watched)))
+    kept = read_emerging(tmp_path / "kept.npz")
+    assert (kept.taus, kept.gap, kept.kept) == (list(watched.taus), watched.gap, watched.kept)
+    np.testing.assert_array_equal(kept.scores, watched.scores)
+    np.testing.assert_allclose(kept.colours / 255, watched.colours, atol=1 / 500)
+    (tmp_path / "kept.npz").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"kept\.npz"):
+        read_emerging(tmp_path / "kept.npz")
