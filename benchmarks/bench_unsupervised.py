@@ -49,7 +49,7 @@ def fields(photos: str | None) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Features by what they are of."""
     for regions, noise in ((3, 1.0), (8, 0.5), (8, 1.5), (20, 0.5), (20, 1.0)):
         yield f"{regions} regions, noise {noise:g}", field(regions, noise)
-    yield "no structure", field(1, 100.0)
+    yield "none alike: any is right", field(1, 100.0)
     for path in sorted(Path(photos).glob("*.jpg"))[:PHOTOS] if photos else []:
         yield path.stem, PatchStatistics()([read_image(path)])[0]
 

@@ -49,6 +49,7 @@ def all_controls(weights: dict[str, dict[str, Path]]) -> list[Control]:
     return [
         _weights("memo", weights.get("memo", {})),
         _weights("diffdis", weights.get("diffdis", {})),
+        _weights("trace", weights.get("trace", {}) | weights.get("trace_backbone", {})),
         _dropdown(
             "steps",
             ["5", "10", "20", "50", "adaptive", "full"],

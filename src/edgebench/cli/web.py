@@ -29,7 +29,7 @@ WAITING = 8
 
 FORGET_SECONDS = 3600
 TITLE = "edgebench: edges and masks of a photograph"
-RELEASED = {"memo": "memo_bsds_late", "diffdis": "diffdis_released"}
+RELEASED = {"memo": "memo_bsds_late", "diffdis": "diffdis_released"}  # no one has released weights of TRACE
 
 
 def app(
@@ -111,9 +111,8 @@ def respond(photo: Path | None, method: str, choices: dict[str, Any], folder: Pa
         raise ConfigError(f"method {method!r}: there is no such method.")
     taken = {name: choices[name] for name in arguments(method) if name in choices}
     if "weights" in arguments(method) and not taken.get("weights"):
-        raise ConfigError(
-            f"There are no weights yet: `make demo` trains some, `edgebench fetch {RELEASED[method]}` loads some."
-        )
+        loads = f", `edgebench fetch {RELEASED[method]}` loads some" if method in RELEASED else ""
+        raise ConfigError(f"There are no weights yet: `make demo` trains some{loads}.")
     image = read_image(photo)
     start = time.perf_counter()
     detector = _detector(method, _stamp(taken), tuple(taken.items()))

@@ -38,7 +38,7 @@ def find_weights(bench: Workbench, name: str, method: str) -> Path:
         bench: The definitions.
         name: Of a released checkpoint (its converted weights), or of a scale: the weights of the method's row of its
             main table.
-        method: Whose weights are wanted, `memo` or `diffdis`.
+        method: Whose weights are wanted, `memo`, `diffdis` or `trace`.
 
     Raises:
         ConfigError: it is neither, or a checkpoint of another method; names the nearest.
@@ -73,8 +73,26 @@ def released_weights(bench: Workbench, method: str) -> list[str]:
     return [name for name in bench.names("checkpoints") if bench.checkpoint(name).format in formats]
 
 
+def find_small_backbone(bench: Workbench, scale: str) -> Path:
+    """The weight file of the small network on which TRACE was distilled at a scale.
+
+    Raises:
+        ConfigError: TRACE is distilled on a released network at this scale.
+        DataError: the network is not trained yet; says which command does it.
+    """
+    trained = _shown(bench, scale, "trace")
+    if "pretrained" not in trained.inputs:
+        raise ConfigError(f"{scale}: TRACE stands on a released network at this scale. Name its checkpoint instead.")
+    run = trained.inputs["pretrained"]
+    if not (bench.root / run.record).is_file():
+        raise DataError(f"{scale}: its small network is not here yet. Type `snakemake --cores all {run.record}` first.")
+    return bench.root / run.folder / WEIGHTS
+
+
 def _shown(bench: Workbench, scale: str, method: str) -> Run:
     """The training whose weights a scale's main table shows."""
+    if method not in SHOWN_BY:
+        raise ConfigError(f"{scale}: no table of this scale stands for weights of {method}. Name a file.")
     table, key = SHOWN_BY[method]
     row = next((row for row in bench.find_table(scale, table).rows if row.key == key), None)
     if row is None:

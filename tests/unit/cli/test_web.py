@@ -30,7 +30,10 @@ from edgebench.stages.photos import EDGE_METHODS, MASK_METHODS, METHODS
 from edgebench.stages.photos.cutout import on_checkerboard
 from edgebench.stages.weights import trained_weights
 from tests.unit.cli.helpers import run
+from tests.unit.cli.test_predict_trace import distilled
 from tests.unit.methods.diffdis_models import write_diffdis
+from tests.unit.methods.test_trace_small import TINY
+from tests.unit.methods.test_trace_small import backbone as small_backbone
 
 torch.set_num_threads(1)
 PATHS = {"PYTHONPATH": os.pathsep.join([str(Path(web.__file__).parents[2]), *sys.path])}
@@ -45,6 +48,13 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def diffdis_weights(tmp_path: Path) -> Path:
     return write_diffdis(tmp_path / "results" / "runs" / "train" / "diffdis-1")
+
+
+@pytest.fixture
+def trace_weights(tmp_path: Path) -> Path:
+    folder = tmp_path / "results" / "runs" / "distil" / "trace-1"
+    folder.mkdir(parents=True)
+    return distilled(folder / "weights.safetensors", small_backbone(TINY))
 
 
 @pytest.fixture
@@ -104,7 +114,7 @@ def test_a_network_is_kept_until_its_file_changes(photo: Path, weights: Path, tm
     assert np.abs(before - after).max() > 1
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"memo", "diffdis"}))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"memo", "diffdis", "trace"}))
 def test_other_methods_answer(photo: Path, tmp_path: Path, method: str) -> None:
     reply = web.respond(photo, method, {"weights": "nowhere", "threshold": 0.1}, tmp_path)
     assert np.asarray(reply.pictures[1]).any()
@@ -115,7 +125,7 @@ def test_other_methods_answer(photo: Path, tmp_path: Path, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_page_as_it_opens_can_be_used(
-    photo: Path, weights: Path, diffdis_weights: Path, tmp_path: Path, method: str
+    photo: Path, weights: Path, diffdis_weights: Path, trace_weights: Path, tmp_path: Path, method: str
 ) -> None:
     """Every method takes what its controls hold at first, and no control is for nothing."""
     controls = all_controls(trained_weights(tmp_path))
@@ -128,7 +138,7 @@ def test_the_page_as_it_opens_can_be_used(
     assert takeaway == (reply.cutout is not None) == (method in MASK_METHODS)
     assert third or reply.pictures[2] is None
     if "weights" in choices:
-        assert choices["weights"] == str({"memo": weights, "diffdis": diffdis_weights}[method])
+        assert choices["weights"] == str({"memo": weights, "diffdis": diffdis_weights, "trace": trace_weights}[method])
 
 
 def test_every_control_serves_a_method_and_none_twice() -> None:

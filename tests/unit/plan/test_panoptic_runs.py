@@ -135,6 +135,8 @@ def test_impossible_settings_are_refused() -> None:
         Mask2formerTrain(**TRAIN, size=100)
     with pytest.raises(ValidationError, match=r"smallest_scale 3\.0 is above largest_scale 2\.0"):
         Mask2formerTrain(**TRAIN, smallest_scale=3.0)
+    with pytest.raises(ValidationError, match="takes no start"):
+        Mask2formerTrain(**TRAIN, start="other")
     with pytest.raises(ValidationError, match="size 900 is above longest 800"):
         Mask2formerPredict(stage="predict", method="mask2former", dataset=DATA, weights="train", size=900, longest=800)
 

@@ -20,7 +20,7 @@ from edgebench.stages.predict import predict
 from edgebench.stages.train import train
 from edgebench.training.records import Records
 from tests.unit.diffdis_processes import forkserver
-from tests.unit.methods.mask2former_models import SIZES, SWIN, save_classifier, save_segmenter
+from tests.unit.methods.mask2former_models import RESNET, SIZES, save_classifier, save_segmenter
 from tests.unit.stages.panoptic_runs import draw, planned
 from tests.unit.stages.test_panoptic_runs import quality
 
@@ -32,7 +32,7 @@ TRAIN |= {"learning_rate": 1e-3, "device": "cpu", "points": 64}
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw(tmp_path / "data", train=4, test=2)
-    monkeypatch.setitem(presets.PRESETS, "small", (*presets.PRESETS["small"][:1], SWIN, SIZES))
+    monkeypatch.setitem(presets.PRESETS, "small", (*presets.PRESETS["small"][:1], RESNET, SIZES))
     return tmp_path
 
 
@@ -95,7 +95,7 @@ def test_weights_that_have_seen_masks_are_refused(root: Path) -> None:
 
 def kill_at_save(spec: Any, sizes: dict[str, Any]) -> None:
     """Train and die right after the first checkpoint."""
-    presets.PRESETS["small"] = (*presets.PRESETS["small"][:1], SWIN, sizes)
+    presets.PRESETS["small"] = (*presets.PRESETS["small"][:1], RESNET, sizes)
     ours = Records.save
 
     def save(self: Records, *given: Any) -> None:

@@ -7,6 +7,7 @@ import typer
 from edgebench.cli.predict.edges import canny, mask_edges, memo, sobel
 from edgebench.cli.predict.instances import maskcut, promerge, tokencut
 from edgebench.cli.predict.masks import diffdis, otsu
+from edgebench.cli.predict.trace import trace
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,6 +28,7 @@ def _predict() -> None:
 
 
 app.command(rich_help_panel="Edges")(memo)
+app.command(rich_help_panel="Edges")(trace)
 app.command(rich_help_panel="Edges")(canny)
 app.command(rich_help_panel="Edges")(sobel)
 app.command("mask-edges", rich_help_panel="Edges")(mask_edges)

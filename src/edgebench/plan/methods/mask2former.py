@@ -73,6 +73,8 @@ class Mask2formerTrain(Train):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if self.start is not None:
+            raise ValueError("Mask2Former takes no start: it has backbone instead")
         if self.size % 32:
             raise ValueError(f"size {self.size} is not a multiple of 32")
         if self.smallest_scale > self.largest_scale:

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from edgebench.stages.photos.answers import Detector
 from edgebench.stages.photos.edges import canny, mask_edges, memo, sobel
 from edgebench.stages.photos.masks import diffdis, otsu
+from edgebench.stages.photos.trace import trace
 
 EDGE_METHODS: dict[str, Callable[..., Detector]] = {
     "memo": memo,
+    "trace": trace,
     "canny": canny,
     "sobel": sobel,
     "mask-edges": mask_edges,

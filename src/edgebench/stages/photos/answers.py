@@ -19,8 +19,9 @@ Photo = NDArray[np.uint8]
 PROBABILITY, EDGES, REVEAL = "prediction", "binarized", "frames"
 MASK, CUTOUT, OUTLINE = "mask", "cutout", "edges"
 OVERLAY, INSTANCES = "overlay", "instances"
+EMERGENCE = "emergence"
 SUFFIXES = {PROBABILITY: ".png", EDGES: ".png", REVEAL: ".gif", MASK: ".png", CUTOUT: ".png", OUTLINE: ".png"}
-SUFFIXES |= {OVERLAY: ".png", INSTANCES: ".json"}
+SUFFIXES |= {OVERLAY: ".png", INSTANCES: ".json", EMERGENCE: ".png"}
 """What is written by any method: a folder for each kind, and its suffix."""
 
 
