@@ -9,7 +9,11 @@ from edgebench.plan.runs import Run
 from edgebench.plan.workbench import CONVERTED_BY, Workbench
 
 WEIGHTS = "weights.safetensors"
-SHOWN_BY = {"memo": ("memo/main_bsds", "memo"), "diffdis": ("diffdis/main_dis5k", "vd/diffdis")}
+SHOWN_BY = {
+    "memo": ("memo/main_bsds", "memo"),
+    "diffdis": ("diffdis/main_dis5k", "vd/diffdis"),
+    "trace": ("trace/instance_edges", "coco2014/trace"),
+}
 """By method, the table and the row that a scale's name stands for."""
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from edgebench.errors import ConfigError, DataError
 from edgebench.methods.trace.extract import ExtractSettings, extract
 from edgebench.methods.trace.watching import principal_colours, watch
-from edgebench.report.emergence import emergence_figure, write_emergence
+from edgebench.report.emergence import Emerging, emergence_figure, read_emerging, write_emergence, write_emerging
 from tests.unit.methods.test_trace_small import TINY, Scenes
 from tests.unit.methods.test_trace_small import backbone as small_backbone
 from tests.unit.methods.trace_encoders import random_encoder
