@@ -24,7 +24,10 @@ from edgebench.methods.memo.weights import weight_metadata
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.weights import SHOWN_BY
 from tests.unit.cli.helpers import maps_and_truth
+from tests.unit.cli.test_predict_trace import distilled
 from tests.unit.methods.diffdis_models import write_diffdis
+from tests.unit.methods.test_trace_small import TINY
+from tests.unit.methods.test_trace_small import backbone as small_backbone
 
 # Too long for a test, or in need of a cluster: carried out as a dry run of the same targets.
 INSTEAD = {
@@ -93,8 +96,10 @@ def untrained_demo(folder: Path) -> None:
             config = PRESETS[run.settings["preset"]]
             weights = folder / run.folder / "weights.safetensors"
             save_file(MemoNetwork(config).state_dict(), weights, metadata=weight_metadata(config))
-        else:
+        elif method == "diffdis":
             write_diffdis(folder / run.folder)
+        else:
+            distilled(folder / run.folder / "weights.safetensors", small_backbone(TINY))
         write_json(folder / run.folder / "run.json", run.spec())
 
 
