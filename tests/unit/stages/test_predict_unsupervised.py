@@ -82,7 +82,7 @@ def planned(folder: Path, out: Path, method: str, **settings: Any) -> Path:
             "version": 1,
             "scale": "demo",
             "seed": None,
-            "settings": chosen.model_dump(mode="json"),
+            "settings": chosen.model_dump(mode="json", exclude={"dino"}),  # an input, as the plan has it
             "inputs": inputs,
             "dataset": {"name": "photos", "layout": "folder"},
             "protocol": None,

@@ -76,7 +76,7 @@ def patch_features(dino: Path | None, size: int, patch: int, device: str, precis
 def _prepared(spec: RunSpec, dataset: Dataset) -> Prepared:
     """Features, objects, and what the record says of them."""
     settings = spec.settings
-    dino = spec.input("dino") if settings["dino"] else None
+    dino = spec.input("dino") if "dino" in spec.content["inputs"] else None
     if dino:
         import torch
 
@@ -105,7 +105,7 @@ def _prepared(spec: RunSpec, dataset: Dataset) -> Prepared:
             "dense_fallbacks": int(sum(fallbacks.read(dataset.ids).values())),
         }
 
-    note = {"features": "keys of DINO" if settings["dino"] else "statistics of colour and texture"}
+    note = {"features": "keys of DINO" if dino else "statistics of colour and texture"}
     # Every image becomes the same square, so that any may share a batch.
     return Prepared(
         answers,
