@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import some_names
 from edgebench.data.coco import check_found, check_image, read_json_file
-from edgebench.data.coco_results import image_numbers, images_beside
+from edgebench.data.coco_results import image_numbers
 from edgebench.data.grey import grey_pixels
 from edgebench.data.images import stored_values
 from edgebench.data.instances import Instance, Instances, compress, from_masks
 from edgebench.errors import DataError
+from edgebench.files import images_beside
 
 if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset

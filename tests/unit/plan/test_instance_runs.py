@@ -100,6 +100,9 @@ def test_brought_files_are_part_of_the_identity(plan: Callable[..., Run], tmp_pa
     assert planned(file=str(file)) == by_file
     file.write_text(json.dumps([{"image_id": 1}]))
     assert planned(file=str(file)) != by_file
+    by_file = planned(file=str(file))
+    (tmp_path / "mine_images.json").write_text("{}")  # which image is which: read beside the results
+    assert planned(file=str(file)) != by_file
     (folder / "a" / "1.png").write_bytes(b"22")
     assert planned(folder=str(folder)) != by_folder
     (folder / "a" / "1.png").write_bytes(b"1")
