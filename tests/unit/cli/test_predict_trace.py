@@ -160,9 +160,12 @@ def test_what_cannot_be_done_is_said(photo: Path, small: Path, tmp_path: Path, r
 
 
 def test_what_a_scale_trains_is_found_or_told(root: Path, tmp_path: Path) -> None:
-    """A scale has a table whose row stands for TRACE, or says that it has none; nothing is trained yet here."""
-    bench = Workbench(root)
-    bench.root = tmp_path
-    for find in (lambda: find_weights(bench, "demo", "trace"), lambda: find_small_backbone(bench, "demo")):
-        with pytest.raises((ConfigError, DataError), match="demo: "):
-            find()
+    """A scale has a table whose row stands for TRACE; nothing is trained yet here."""
+    (tmp_path / "config").symlink_to(root / "config")
+    bench = Workbench(tmp_path)
+    with pytest.raises(DataError, match="demo: the weights are not here yet"):
+        find_weights(bench, "demo", "trace")
+    with pytest.raises(DataError, match="demo: its small network is not here yet"):
+        find_small_backbone(bench, "demo")
+    with pytest.raises(ConfigError, match="paper: TRACE stands on a released network"):
+        find_small_backbone(bench, "paper")

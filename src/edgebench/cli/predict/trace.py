@@ -82,7 +82,11 @@ def trace(
         ),
     ] = None,
     keep: Annotated[
-        Keep, typer.Option(help="Which end of the widest gap is kept: the paper's (noisier), or the first preprint's.")
+        Keep,
+        typer.Option(
+            help="Where attention changes most between two levels of noise, which of them the first stage takes: the "
+            "noisier, as in the paper, or the cleaner, as in its first preprint."
+        ),
     ] = Keep.noisier,
     device: DeviceChoice = Device.auto,
     precision: Annotated[

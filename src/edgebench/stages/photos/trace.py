@@ -46,11 +46,12 @@ class TraceAnswer(EdgeAnswer):
         """As in `Answer`."""
         super().write(files, photo)
         if EMERGENCE in files:
-            from edgebench.report.emergence import write_emergence
+            from edgebench.report.emergence import Emerging, write_emergence
 
             assert self.watched is not None
             assert self.image is not None
-            write_emergence(files[EMERGENCE], self.watched, self.image, self.probability if self.one_pass else None)
+            seen = Emerging(**vars(self.watched))
+            write_emergence(files[EMERGENCE], seen, self.image, self.probability if self.one_pass else None)
 
 
 def trace(
