@@ -99,6 +99,9 @@ def test_the_first_stage_needs_no_distillation(photo: Path, small: Path, tmp_pat
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert record["images"]["cat"]["kept"] == found.kept
     assert record["settings"]["blocks"] == [1]
+    last = invoke("trace", photo, "-o", tmp_path / "last", "--stage1", "--backbone", small, "--blocks", "-1, 0")
+    assert last.exit_code == 0, last.output
+    assert json.loads((tmp_path / "last" / "predict.json").read_text())["settings"]["blocks"] == [-1, 0]
     single = invoke("trace", photo, "-o", tmp_path / "one", "--weights", small, "--tau", 99)  # a backbone's own weights
     assert single.exit_code == 0, single.output
     assert json.loads((tmp_path / "one" / "predict.json").read_text())["images"]["cat"]["kept"] == 99

@@ -70,7 +70,8 @@ def trace(
     blocks: Annotated[
         str | None,
         typer.Option(
-            help="With --stage1, self-attention blocks by number or name, with commas: `1`, `up_blocks.*`.",
+            help="With --stage1, self-attention blocks by number (`-1` is the last) or name, with commas: `1`, "
+            "`up_blocks.*`.",
             metavar="BLOCK[,BLOCK...]",
             show_default="all",
         ),
@@ -124,7 +125,7 @@ def trace(
         stage1=stage1,
         emergence=show_emergence,
         size=size,
-        blocks=None if blocks is None else [int(each) if each.isdecimal() else each for each in blocks.split(",")],
+        blocks=None if blocks is None else _blocks(blocks),
         tau=tau,
         keep=keep.value,
         device=device.value,
@@ -133,6 +134,12 @@ def trace(
         seed=seed,
     )
     carry_out(detector, photos, output, overwrite)
+
+
+def _blocks(named: str) -> list[int | str]:
+    """Blocks by number, negative ones counting from the end, or by name."""
+    parts = [each.strip() for each in named.split(",")]
+    return [int(each) if each.removeprefix("-").isdecimal() else each for each in parts]
 
 
 def _own_backbone(root: Path, weights: str, file: Path, needed: bool) -> str | None:
