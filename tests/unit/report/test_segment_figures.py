@@ -46,8 +46,8 @@ def plan(root: Path, figure: str, *runs: Path) -> Path:
         }
         for each in runs
     ]
-    spec = {"id": "0", "title": "A table", "paper": "trace", "table": "t", "scale": "demo", "scale_title": "small"}
-    spec |= {"columns": ["ap"], "seeds": [0], "figures": [figure]}
+    spec: dict[str, Any] = {"id": "0", "title": "A table", "paper": "trace", "table": "t", "scale": "demo"}
+    spec |= {"scale_title": "small", "columns": ["ap"], "seeds": [0], "figures": [figure]}
     path = root / "plan.json"
     path.write_text(json.dumps(spec | {"rows": rows}))
     return path
