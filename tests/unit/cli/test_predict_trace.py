@@ -159,6 +159,9 @@ def test_what_cannot_be_done_is_said(photo: Path, small: Path, tmp_path: Path, r
     refused("neither a weight file", *given, "--weights", "demmo")
     refused("edgebench fetch sd15", *given, "--stage1", "--backbone", "sd15")
     refused("is no self-attention block", *given, "--stage1", "--backbone", small, "--blocks", "7")
+    refused("size 48: this network takes squares", *given, "--stage1", "--backbone", small, "--size", "48")
+    weights = distilled(tmp_path / "weights.safetensors", small_backbone(TINY))
+    refused("blocks and tau: of the first stage alone", *given, "--weights", weights, "--tau", "9", "--blocks", "1")
     assert not (tmp_path / "out").exists()
 
 
