@@ -42,8 +42,12 @@ bench: setup
 	$(BIN)/python benchmarks/bench_memo.py
 	$(BIN)/python benchmarks/bench_diffdis.py
 	$(BIN)/python benchmarks/bench_panoptic.py
-	$(BIN)/python benchmarks/bench_shards.py
+	$(BIN)/python benchmarks/bench_objects.py
 	$(BIN)/python benchmarks/bench_trace.py
+	$(BIN)/python benchmarks/bench_trace_backbones.py
+	$(BIN)/python benchmarks/bench_refine.py
+	$(BIN)/python benchmarks/bench_unsupervised.py
+	$(BIN)/python benchmarks/bench_shards.py
 	$(BIN)/python benchmarks/bench_workflow.py
 
 clean:

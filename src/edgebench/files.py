@@ -106,6 +106,14 @@ def write_text_if_changed(path: str | Path, content: str) -> bool:
     return True
 
 
+def images_beside(results: Path) -> Path:
+    """The file beside a file of results that says which image each `image_id` is, as COCO's list `images`.
+
+    Reading the results looks for it, so that the identity of a run that takes them must cover it, too.
+    """
+    return results.with_name(f"{results.stem}_images.json")
+
+
 def canonical_json(value: Any) -> str:
     """One text per value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -35,7 +35,7 @@ app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)
 app.add_typer(export_app, name="export")
-app.add_typer(evaluate_app, name="evaluate", help="Score maps of any method by the protocols of the papers.")
+app.add_typer(evaluate_app, name="evaluate", help="Score edges, masks and objects of any method as the papers do.")
 
 SpecFile = Annotated[Path, typer.Argument(help="Plan file below results/plan, written by Snakemake.")]
 

@@ -43,6 +43,10 @@ class MaskProtocols(StrEnum):
     diffdis = "diffdis"
 
 
+Scores = Annotated[Path, typer.Option(help="Where to write the scores (JSON).")]
+Thresholds = Annotated[int, typer.Option(help="Number of thresholds, equally spaced in (0, 1).")]
+Jobs = Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")]
+
 _CLDICE = ("cldice", "cldice_plain")
 
 
@@ -68,7 +72,7 @@ def edges(
             "ceval: the map as it is, so thick lines cost precision."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    output: Scores,
     nms: Annotated[
         Nms | None,
         typer.Option(
@@ -83,8 +87,8 @@ def edges(
             "0.0075 on BSDS500, 0.011 on NYUD."
         ),
     ] = 0.0075,
-    thresholds: Annotated[int, typer.Option(help="Number of thresholds, equally spaced in (0, 1).")] = 99,
-    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    thresholds: Thresholds = 99,
+    jobs: Jobs = 1,
     counts: Annotated[
         Path | None,
         typer.Option(help="Where to write the counts per image and threshold (.npz), if anywhere."),
@@ -139,8 +143,8 @@ def masks(
             "diffdis: resized to the mask, stretched, cut at one half before every metric, as the authors' scorer."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
-    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    output: Scores,
+    jobs: Jobs = 1,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Go on without images that only one of the folders has.")
     ] = False,
@@ -195,8 +199,8 @@ def panoptic(
         Path, typer.Option(help="JSON file of the ground truth, likewise, with the categories and their isthing.")
     ],
     ground_truth_dir: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
-    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
-    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    output: Scores,
+    jobs: Jobs = 1,
 ) -> None:
     """Score panoptic segmentations in COCO's format: PQ, SQ and RQ over all classes, things and stuff.
 
@@ -235,7 +239,7 @@ def instances(
         Path,
         typer.Option(help="COCO ground truth (JSON): images, annotations, categories."),
     ],
-    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    output: Scores,
     class_agnostic: Annotated[
         bool,
         typer.Option(
@@ -276,7 +280,7 @@ def instance_edges(
     ],
     ground_truth: Annotated[Path, typer.Option(help="Panoptic ground truth (JSON), such as panoptic_val2017.json.")],
     ground_truth_dir: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
-    output: Annotated[Path, typer.Option(help="Where to write the scores (JSON).")],
+    output: Scores,
     nms: Annotated[
         Nms,
         typer.Option(help="Non-maximum suppression of the soft map; maps are thinned after thresholding in any case."),
@@ -284,11 +288,11 @@ def instance_edges(
     max_distance: Annotated[
         float, typer.Option(help="How far matched pixels may lie apart, as a fraction of the diagonal.")
     ] = 0.0075,
-    thresholds: Annotated[int, typer.Option(help="Number of thresholds, equally spaced in (0, 1).")] = 99,
+    thresholds: Thresholds = 99,
     void: Annotated[
         bool, typer.Option("--void", help="Take the border of unlabelled regions for an edge as well.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes. The scores do not depend on it.")] = 1,
+    jobs: Jobs = 1,
     counts: Annotated[
         Path | None,
         typer.Option(help="Where to write counts and clDice per image (.npz), if anywhere."),

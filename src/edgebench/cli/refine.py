@@ -49,15 +49,20 @@ def refine(
         ),
     ] = None,
     order: Annotated[
-        Order, typer.Option(help="Cut masks along edges, then let them grow (TRACE); or otherwise, or only one of it.")
+        Order,
+        typer.Option(
+            help="Cut masks along edges, then let them grow (TRACE); or grow first; or do only one of the two."
+        ),
     ] = Order.components_first,
-    edge_threshold: Annotated[float, typer.Option(min=0, max=1, help="Edges from here on cut.")] = 0.5,
+    edge_threshold: Annotated[float, typer.Option(min=0, max=1, help="Edges at least this strong cut.")] = 0.5,
     smallest: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the image; smaller pieces are dropped.")
     ] = 0.001,
     stride: Annotated[int, typer.Option(min=1, help="Pixels per cell of the grid on which masks grow.")] = 4,
     steps: Annotated[int, typer.Option(min=0, help="Steps of the random walk by which they grow.")] = 256,
-    beta: Annotated[float, typer.Option(min=0.01, help="How well weak edges hold it back.")] = 10.0,
+    beta: Annotated[
+        float, typer.Option(min=0.01, help="How well weak edges hold growth back: higher, and fainter ones do.")
+    ] = 10.0,
     background: Annotated[
         float, typer.Option(min=0.001, max=1, help="Share of its maximum from which a grown mask is kept.")
     ] = 0.25,
@@ -66,7 +71,10 @@ def refine(
     ] = 0.5,
     score: Annotated[
         Score,
-        typer.Option(help="interior_border: few edges inside and strong ones on the border; one; or the input's."),
+        typer.Option(
+            help="Of the refined masks: few edges inside and strong ones on the border (interior_border), 1 for "
+            "all (one), or the score that came in (kept)."
+        ),
     ] = Score.interior_border,
     jobs: Annotated[int, typer.Option(min=1, help="Processes. The masks do not depend on it.")] = 1,
 ) -> None:
@@ -75,8 +83,10 @@ def refine(
     Edges may come from any method, for instance from `edgebench predict canny PHOTOS -o OUT`, which writes them to
     OUT/prediction. Every mask keeps its category. Score the result with `edgebench evaluate instances`.
 
-    Example: edgebench refine --masks maskcut.json --edges out/prediction --images instances_val2017.json
-    --output refined.json
+    Examples:
+        edgebench refine --masks maskcut.json --edges out/prediction --images instances_val2017.json -o refined.json
+
+        edgebench refine --masks my_masks.json --edges out/prediction --order components_only -o parts.json
     """
     require_writable(output)
     for path in filter(None, (masks, images)):

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import some_names
 from edgebench.data.coco import check_found, check_image, read_json_file
-from edgebench.data.coco_results import image_numbers, images_beside
+from edgebench.data.coco_results import image_numbers
 from edgebench.data.grey import grey_pixels
+from edgebench.data.images import stored_values
 from edgebench.data.instances import Instance, Instances, compress, from_masks
 from edgebench.errors import DataError
+from edgebench.files import images_beside
 
 if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
@@ -239,13 +241,7 @@ def _indexed(path: Path, size: tuple[int, int]) -> Instances:
 
     A grey file that has no other value than 255 is the mask of a single instance.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode, values = image.mode, np.array(image)
-    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
-        raise DataError(f"{path}: not a readable PNG ({error}). Write or copy it again.") from error
+    mode, values = stored_values(path)
     if mode not in ("1", "L", "P", "I;16", "I"):
         raise DataError(
             f"{path}: pixels of the kind {mode}, where each value should be an instance. Save it as a grey PNG of 8 or "

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebench.data.instances import Instances
-from edgebench.files import canonical_json, write_text
+from edgebench.files import canonical_json, images_beside, write_text
 
 if TYPE_CHECKING:
     from edgebench.data.adapters import Dataset
 
 RESULTS = "results.json"
-
-
-def images_beside(results: Path) -> Path:
-    """The file beside a file of results that says which image each `image_id` is, as COCO's list `images`."""
-    return results.with_name(f"{results.stem}_images.json")
 
 
 def image_numbers(dataset: Dataset) -> dict[str, int]:

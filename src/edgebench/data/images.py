@@ -208,6 +208,26 @@ def write_map_png(path: str | Path, probability: np.ndarray) -> None:
         Image.fromarray(level).save(temporary, format="PNG", compress_level=6)
 
 
+def stored_values(path: str | Path) -> tuple[str, np.ndarray]:
+    """Values of a PNG as they are stored, for files whose values are numbers of something and no colours.
+
+    Returns:
+        Pillow's name of the kind of pixels, such as `L`, `P` or `RGB`, and (H, W) or (H, W, C) in the file's own depth.
+
+    Raises:
+        DataError: the file is missing, damaged or no PNG.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            return file.mode, np.array(file)
+    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
+        what = describe_content(path) or f"not a readable PNG ({error}). It may be truncated"
+        raise DataError(f"{path}: {what}; write or copy it again.") from error
+
+
 def shrink(image: np.ndarray, long_side: int) -> np.ndarray:
     """An image uint8 (H, W, 3) whose longer side is at most `long_side`; Lanczos where it is longer."""
     height, width = image.shape[:2]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import some_names
-from edgebench.data.images import describe_content
+from edgebench.data.images import describe_content, stored_values
 from edgebench.errors import DataError
 from edgebench.files import atomic_path, canonical_json, read_json, write_json, write_text
 
@@ -145,18 +145,7 @@ def read_ids(path: str | Path) -> NDArray[np.uint32]:
     Raises:
         DataError: the file is missing, damaged, or not an RGB PNG of 8 bits.
     """
-    from PIL import Image
-
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        with Image.open(path, formats=("PNG",)) as file:
-            mode, colours = file.mode, np.asarray(file)
-    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
-        raise DataError(
-            f"{path}: not a readable PNG ({error}). It may be truncated; write or copy it again."
-        ) from error
+    mode, colours = stored_values(path)
     if mode != "RGB":
         raise DataError(
             f"{path}: pixels of the kind {mode}, where the id of a segment is written as RGB: R + 256 G + 65536 B. "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebench.data.adapters.listing import some_names
-from edgebench.data.images import describe_content
+from edgebench.data.images import stored_values
 from edgebench.errors import DataError
 from edgebench.files import atomic_path
 
@@ -29,17 +29,7 @@ def read_semantic(path: str | Path) -> NDArray[np.uint16]:
     Raises:
         DataError: the file is missing or damaged, or its pixels are colours.
     """
-    from PIL import Image
-
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        with Image.open(path, formats=("PNG",)) as file:
-            mode, values = file.mode, np.asarray(file)
-    except Exception as error:  # Pillow raises half a dozen kinds for a damaged file
-        what = describe_content(path) or f"not a readable PNG ({error}). It may be truncated"
-        raise DataError(f"{path}: {what}; write or copy it again.") from error
+    mode, values = stored_values(path)
     if values.ndim != 2:
         raise DataError(
             f"{path}: pixels of the kind {mode}, where each should be the number of a class. Save the class map with "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import ConfigError, nearest
-from edgebench.files import digest, sha256_file
+from edgebench.files import digest, images_beside, sha256_file
 from edgebench.plan.definitions import Protocol, Scale
 from edgebench.plan.methods import all_settings, settings_class
 from edgebench.plan.runs import EVALUATE_VERSION, Run
@@ -304,7 +304,8 @@ def _brought_digest(brought: dict[str, str], where: str) -> str:
             raise ConfigError(f"{where}: key 'folder': there is no folder '{named}'.")
         if key != "folder" and not path.is_file():
             raise ConfigError(f"{where}: key '{key}': there is no file '{named}'.")
-        found[path] = [path] if path.is_file() else [each for each in sorted(path.rglob("*")) if each.is_file()]
+        looked_at = (path, images_beside(path)) if path.is_file() else sorted(path.rglob("*"))
+        found[path] = [each for each in looked_at if each.is_file()]
     files = [(each, each.relative_to(top if top.is_dir() else top.parent)) for top in found for each in found[top]]
     states = [(path, name.as_posix(), path.stat()) for path, name in files]
     return _digest_of(tuple((path, name, each.st_size, each.st_mtime_ns) for path, name, each in states))

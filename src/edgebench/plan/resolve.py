@@ -9,7 +9,7 @@ from edgebench.errors import ConfigError, nearest
 from edgebench.plan.merging import leaves, lookup, merge
 from edgebench.plan.methods import settings_class
 from edgebench.plan.reading import problem
-from edgebench.plan.settings import Settings, Train, fields_by_scale, role_fields, scale_defaults
+from edgebench.plan.settings import Predict, Settings, Train, fields_by_scale, role_fields, scale_defaults
 
 Map = dict[str, Any]
 
@@ -81,7 +81,8 @@ IMAGES = ("dataset", "split", "limit")
 def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
     """Give runs that name no data set the images of the run that uses them.
 
-    A chain such as masks -> refined masks then names its data set once, and a section of a table changes it once.
+    A chain such as masks -> refined masks then names its data set once, and a section of a table changes it once. What
+    is trained takes no images of what predicts: these are what it is tested on.
     """
     models = _models(merged, layers)
     found = dict(merged)
@@ -92,7 +93,8 @@ def _on_images_of_users(merged: Map, layers: list[Layer]) -> Map:
             users = [
                 user
                 for user in models.keys() - waiting
-                if any(found[user].get(name) == role for name in role_fields(models[user]))
+                if not (issubclass(models[role], Train) and issubclass(models[user], Predict))
+                and any(found[user].get(name) == role for name in role_fields(models[user]))
             ]
             taken = {user: _images(found[user], models[user]) for user in sorted(users)}
             if len({str(each) for each in taken.values()}) > 1:

@@ -137,7 +137,7 @@ def emergence_figure(watched: Emerging, photo: NDArray[np.uint8], edges: NDArray
 def write_emergence(
     path: str | Path, watched: Emerging, photo: NDArray[np.uint8], edges: NDArray[np.floating] | None = None
 ) -> None:
-    """Write `emergence_figure` as PNG, whole or not at all."""
+    """Write `emergence_figure` of the same arguments as PNG, whole or not at all."""
     figure = emergence_figure(watched, photo, edges)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -117,7 +117,11 @@ def _read_reveal(path: Path) -> tuple[NDArray[Any], Floats]:
 
 
 def rows_on_images(collected: Collected, rows: Sequence[Row]) -> tuple[list[Row], Dataset, list[str]]:
-    """Those of `rows` that were made on the first one's images, their data set, and the images that all have."""
+    """Those of `rows` that were made on the first one's images, their data set, and the images that all have.
+
+    Raises:
+        DataError: no row names its data set, or no image was predicted in every row.
+    """
     from edgebench.data.adapters import open_dataset
 
     rows = [row for row in rows if row.runs and row.runs[0].dataset]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from edgebench.data.instances import Instances, read_instances
 from edgebench.data.panoptic import read_ids
 from edgebench.errors import DataError
 from edgebench.report.collect import Collected, Row
+from edgebench.report.overlay import coloured
 from edgebench.report.pictures import choose_ids, draw_grid, rows_on_images
 from edgebench.report.style import sections
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 MOST = 20
 """So many instances are coloured, those with the highest scores; more would hide one another."""
-
-TINT = 0.6
-TURN = (5**0.5 - 1) / 2  # the golden ratio: hues that follow one another lie far apart
 
 
 def segment_grid(collected: Collected) -> Figure:
@@ -49,32 +46,6 @@ def segment_grid(collected: Collected) -> Figure:
         *((row.label, [coloured(photographs[each], _found(row, each)) for each in ids]) for row in rows),
     ]
     return draw_grid(panels, ids, collected.spec, title)
-
-
-def coloured(photograph: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """A photograph with masks in colours over its grey, each with a dark outline.
-
-    Args:
-        photograph: uint8 (H, W, 3).
-        masks: bool (H, W) each; larger ones are laid below smaller ones.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    shown = np.repeat(photograph.mean(axis=2, keepdims=True), 3, axis=2)
-    order = sorted(range(len(masks)), key=lambda k: -int(masks[k].sum()))
-    for k in order:
-        colour = 255 * np.array(colorsys.hsv_to_rgb(k * TURN % 1, 0.75, 1.0))
-        shown[masks[k]] = TINT * colour + (1 - TINT) * shown[masks[k]]
-        shown[_outline(masks[k])] = 0.35 * colour
-    return np.rint(shown).astype(np.uint8)
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask that touch its outside on a side; the image's border is no outside."""
-    padded = np.pad(mask, 1, mode="edge")
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inside
 
 
 def _is_panoptic(row: Row) -> bool:

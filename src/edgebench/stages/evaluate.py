@@ -47,13 +47,7 @@ def evaluate(spec: RunSpec) -> dict[str, Any]:
 
 def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any], int]:
     from edgebench.data.edge_maps import read_edge_map
-    from edgebench.stages.evaluate_edges import (
-        DollarNms,
-        EdgeItem,
-        EdgeProtocol,
-        evaluate_items,
-        write_counts,
-    )
+    from edgebench.stages.evaluate_edges import EdgeItem, EdgeProtocol, evaluate_items, write_counts
 
     dataset = open_input(spec)
     predictions = spec.input("predictions")
@@ -67,17 +61,7 @@ def _edges(spec: RunSpec, protocol: dict[str, Any]) -> tuple[dict[str, float], d
         )
         for image_id in dataset.ids
     ]
-    evaluation = evaluate_items(
-        items,
-        EdgeProtocol(
-            # The two protocols of the benchmark differ in suppression and thinning alone.
-            name="seval" if protocol["thin"] else "ceval",
-            nms=DollarNms(**protocol["nms"]) if protocol["nms"] else None,
-            max_distance=protocol["max_distance"],
-            thresholds=protocol["thresholds"],
-        ),
-        jobs=spec.threads,
-    )
+    evaluation = evaluate_items(items, EdgeProtocol.of_plan(protocol), jobs=spec.threads)
     write_counts(spec.folder / "counts.npz", evaluation)
     scores = evaluation.scores()
     prefix = protocol["columns"]

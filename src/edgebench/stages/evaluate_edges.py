@@ -3,7 +3,7 @@
 # ruff: noqa: N815 - cntR and its like are the benchmark's own names
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,16 @@ class EdgeProtocol:
     nms: DollarNms | None
     max_distance: float = 0.0075
     thresholds: int = 99
+
+    @classmethod
+    def of_plan(cls, protocol: Mapping[str, Any]) -> EdgeProtocol:
+        """That of a plan file; the two protocols of the benchmark differ in suppression and thinning alone."""
+        return cls(
+            name="seval" if protocol["thin"] else "ceval",
+            nms=DollarNms(**protocol["nms"]) if protocol["nms"] else None,
+            max_distance=protocol["max_distance"],
+            thresholds=protocol["thresholds"],
+        )
 
     @property
     def thin(self) -> bool:

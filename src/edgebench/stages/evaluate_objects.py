@@ -113,7 +113,7 @@ def instance_edges(spec: RunSpec, protocol: Map) -> Scored:
         DataError: a map or an annotation is missing, damaged or of another size.
     """
     from edgebench.data.edge_maps import read_edge_map
-    from edgebench.stages.evaluate_edges import DollarNms, EdgeItem, EdgeProtocol
+    from edgebench.stages.evaluate_edges import EdgeItem, EdgeProtocol
     from edgebench.stages.evaluate_instance_edges import evaluate_edges_of_segments, write_counts
 
     dataset, folder = open_input(spec), spec.input("predictions")
@@ -129,12 +129,7 @@ def instance_edges(spec: RunSpec, protocol: Map) -> Scored:
     ]
     evaluation = evaluate_edges_of_segments(
         items,
-        EdgeProtocol(
-            name="seval" if protocol["thin"] else "ceval",
-            nms=DollarNms(**protocol["nms"]) if protocol["nms"] else None,
-            max_distance=protocol["max_distance"],
-            thresholds=protocol["thresholds"],
-        ),
+        EdgeProtocol.of_plan(protocol),
         spec.threads,
         void=protocol["void"],
         truth=protocol["truth"],

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from edgebench.data.adapters.listing import some_names
 from edgebench.data.brought_instances import Wanted, open_brought
 from edgebench.data.coco import check_image, read_json_file
-from edgebench.data.coco_results import images_beside, result_entries
+from edgebench.data.coco_results import result_entries
 from edgebench.data.edge_maps import maps_by_id, read_edge_map
 from edgebench.data.instances import Instances, from_masks
 from edgebench.errors import DataError
-from edgebench.files import canonical_json, write_text
+from edgebench.files import canonical_json, images_beside, write_text
 from edgebench.methods.trace.refine import RefineSettings, refine_masks
 from edgebench.progress import track
 from edgebench.stages.processes import in_processes

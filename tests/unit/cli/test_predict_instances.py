@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +13,6 @@ from typer.testing import CliRunner, Result
 from edgebench.cli.predict import app
 from edgebench.data.instances import read_instances
 from edgebench.errors import DataError
-from edgebench.stages.photos.instances import overlay
 from tests.unit.stages.test_predict_unsupervised import picture, small_vit
 
 torch.set_num_threads(1)
@@ -68,19 +66,3 @@ def test_a_network_that_is_not_here_is_named(photos: Path, tmp_path: Path, root:
     done = run("promerge", str(photos), "-o", str(tmp_path / "out"), "--root", str(root))
     assert isinstance(done.exception, DataError)
     assert "edgebench fetch dino_vitb8" in str(done.exception)
-
-
-def test_overlay_shows_the_smallest_on_top() -> None:
-    image = np.full((40, 40, 3), 100, dtype=np.uint8)
-    small, large = np.zeros((2, 40, 40), dtype=bool)
-    small[15:25, 15:25], large[5:35, 5:35] = True, True
-    one = overlay(image, np.stack([large, small]))
-    assert (one[0, 0] == 100).all()
-    assert (one[5, 5:35] == 255).all()
-    assert (one[15, 15:25] == 255).all()
-    assert (one[20, 20] != one[10, 10]).any()
-    # Whichever comes first; an object's colour is that of its place.
-    other = overlay(image, np.stack([small, large]))
-    assert (other[15, 15:25] == 255).all()
-    assert (other[20, 20] == one[10, 10]).all()
-    np.testing.assert_array_equal(overlay(image, np.zeros((0, 40, 40), dtype=bool)), image)

@@ -99,6 +99,9 @@ def test_the_first_stage_needs_no_distillation(photo: Path, small: Path, tmp_pat
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert record["images"]["cat"]["kept"] == found.kept
     assert record["settings"]["blocks"] == [1]
+    last = invoke("trace", photo, "-o", tmp_path / "last", "--stage1", "--backbone", small, "--blocks", "-1, 0")
+    assert last.exit_code == 0, last.output
+    assert json.loads((tmp_path / "last" / "predict.json").read_text())["settings"]["blocks"] == [-1, 0]
     single = invoke("trace", photo, "-o", tmp_path / "one", "--weights", small, "--tau", 99)  # a backbone's own weights
     assert single.exit_code == 0, single.output
     assert json.loads((tmp_path / "one" / "predict.json").read_text())["images"]["cat"]["kept"] == 99
@@ -156,13 +159,19 @@ def test_what_cannot_be_done_is_said(photo: Path, small: Path, tmp_path: Path, r
     refused("neither a weight file", *given, "--weights", "demmo")
     refused("edgebench fetch sd15", *given, "--stage1", "--backbone", "sd15")
     refused("is no self-attention block", *given, "--stage1", "--backbone", small, "--blocks", "7")
+    refused("size 48: this network takes squares", *given, "--stage1", "--backbone", small, "--size", "48")
+    weights = distilled(tmp_path / "weights.safetensors", small_backbone(TINY))
+    refused("blocks and tau: of the first stage alone", *given, "--weights", weights, "--tau", "9", "--blocks", "1")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_a_scale_trains_is_found_or_told(root: Path, tmp_path: Path) -> None:
-    """A scale has a table whose row stands for TRACE, or says that it has none; nothing is trained yet here."""
-    bench = Workbench(root)
-    bench.root = tmp_path
-    for find in (lambda: find_weights(bench, "demo", "trace"), lambda: find_small_backbone(bench, "demo")):
-        with pytest.raises((ConfigError, DataError), match="demo: "):
-            find()
+    """A scale has a table whose row stands for TRACE; nothing is trained yet here."""
+    (tmp_path / "config").symlink_to(root / "config")
+    bench = Workbench(tmp_path)
+    with pytest.raises(DataError, match="demo: the weights are not here yet"):
+        find_weights(bench, "demo", "trace")
+    with pytest.raises(DataError, match="demo: its small network is not here yet"):
+        find_small_backbone(bench, "demo")
+    with pytest.raises(ConfigError, match="paper: TRACE stands on a released network"):
+        find_small_backbone(bench, "paper")

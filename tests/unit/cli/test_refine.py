@@ -115,5 +115,5 @@ def test_mistakes_are_told(files: Path) -> None:
 
 def test_help_teaches(tmp_path: Path) -> None:
     output = run(tmp_path, "refine", "--help")
-    assert "Example: edgebench refine --masks" in output
+    assert "Examples: edgebench refine --masks" in output
     assert "evaluate instances" in " ".join(output.split())

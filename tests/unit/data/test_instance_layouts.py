@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -408,7 +408,7 @@ def test_a_sample_of_imagenet_is_the_same_for_everybody(tmp_path: Path, monkeypa
 # Nuclei
 
 
-def regions(*corners: list[tuple[float, float]]) -> str:
+def regions(*corners: Sequence[tuple[float, float]]) -> str:
     inner = "".join(
         f'<Region Id="{k}"><Vertices>' + "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in each)
         + "</Vertices></Region>"
@@ -501,7 +501,7 @@ def test_real_nuclei(shared: Path) -> None:
 
 
 def test_real_panoptic_sample(shared: Path) -> None:
-    dataset = open_dataset("coco_panoptic_sample", shared / "data" / "coco_panoptic_sample", "val")
+    dataset: Any = open_dataset("coco_panoptic_sample", shared / "data" / "coco_panoptic_sample", "val")
     assert [dataset.numeric_id(each) for each in dataset.ids] == [142238, 439180]
     known = [segment for image_id in dataset.ids for segment in dataset.panoptic(image_id)[1].values()]
     assert (len(known), sum(segment.crowd for segment in known)) == (50, 3)

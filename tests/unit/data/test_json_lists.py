@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgebench.data.json_lists import JsonLists, json_lists
 from edgebench.errors import DataError
 
-AWKWARD = {
+AWKWARD: dict[str, Any] = {
     "info": {"images": [1, 2], "text": 'brackets ]}{[ and "quotes" and a backslash \\'},
     "images": [],
     "annotations": [
@@ -25,13 +26,13 @@ AWKWARD = {
 }
 
 
-def write(path: Path, content: object, **how: object) -> Path:
+def write(path: Path, content: object, **how: Any) -> Path:
     path.write_text(json.dumps(content, **how))
     return path
 
 
 @pytest.mark.parametrize("how", [{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
-def test_entries_are_those_of_the_json_module(tmp_path: Path, how: dict[str, object]) -> None:
+def test_entries_are_those_of_the_json_module(tmp_path: Path, how: dict[str, Any]) -> None:
     lists = JsonLists(write(tmp_path / "a.json", AWKWARD, **how))
     for name in ("images", "annotations", "categories"):
         assert list(lists.entries(name)) == AWKWARD[name]

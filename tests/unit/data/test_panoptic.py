@@ -145,7 +145,8 @@ def test_a_segmentation_that_is_written_is_read_again(tmp_path):
     write_segmentation(tmp_path / "a.json", Segmentation(IDS.astype(np.uint32), segments))
     found = read_segmentation(tmp_path / "a.json")
     np.testing.assert_array_equal(found.ids, IDS)
-    assert found.segments == {key: each._replace(area=int((key == IDS).sum())) for key, each in segments.items()}
+    areas = {key: int(np.count_nonzero(key == IDS)) for key in segments}
+    assert found.segments == {key: each._replace(area=areas[key]) for key, each in segments.items()}
     record = json.loads((tmp_path / "a.json").read_text())
     assert record["segments_info"][0] == {"id": 1, "category_id": 1, "area": 2, "bbox": [0, 0, 2, 1], "iscrowd": 0}
     assert record["segments_info"][1]["bbox"] == [0, 1, 1, 1]

@@ -218,6 +218,13 @@ def test_files_hold_it_all(pixart: DiffusionBackbone, tmp_path: Path) -> None:
     )
     assert read.guarded == found.labels.guarded
     (tmp_path / "b.npz").write_bytes(b"nothing")
-    for name in ("b.npz", "c.npz"):
+    whole = (tmp_path / "x" / "a.npz").read_bytes()
+    (tmp_path / "d.npz").write_bytes(whole[: len(whole) // 2])
+    with open(tmp_path / "e.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    damaged = bytearray(whole)
+    damaged[60] ^= 255  # in what is compressed, so that zlib is the one that stumbles
+    (tmp_path / "f.npz").write_bytes(damaged)
+    for name in ("b.npz", "c.npz", "d.npz", "e.npz", "f.npz"):
         with pytest.raises(DataError, match=rf"{name}: no readable pseudo labels"):
             read_labels(tmp_path / name)

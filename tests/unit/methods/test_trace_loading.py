@@ -66,6 +66,20 @@ def test_what_was_saved_is_loaded(folders: Path, family: FamilyName) -> None:
     assert half.answer(x, 399).dtype == half.encode(pictures(64)).dtype == torch.float32
 
 
+def test_pixart_goes_by_the_name_that_its_published_files_have(folders: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folders / "pixart_alpha", tmp_path / "model")
+    path = folder / "transformer" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["norm_type"] == "ada_norm_single"
+    path.write_text(json.dumps(config | {"_class_name": "Transformer2DModel"}))
+    older, same = load_backbone(folder), load_backbone(folders / "pixart_alpha")
+    assert older.family == same.family
+    assert all(map(torch.equal, older.network.parameters(), same.network.parameters()))
+    path.write_text(json.dumps(config | {"_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero"}))
+    with pytest.raises(DataError, match=r"a Transformer2DModel is none of SD1\.5"):
+        load_backbone(folder)
+
+
 @torch.no_grad()
 def by_pipeline(family: FamilyName) -> dict[str, Tensor]:
     """The empty text as diffusers' pipeline of the family encodes it."""

@@ -60,7 +60,7 @@ class TestColours:
 
 
 def test_one_picture(tmp_path: Path) -> None:
-    watched = watch(small_backbone(TINY), IMAGE, "a", 0, FEW)
+    watched = Emerging(**vars(watch(small_backbone(TINY), IMAGE, "a", 0, FEW)))
     figure = emergence_figure(watched, IMAGE, np.zeros((64, 64)))
     titles = [axes.get_title() for axes in [*figure.subfigs[0].axes, *figure.subfigs[1].axes]]
     assert titles[:4] == ["0", "99", "499", "999"]

@@ -100,6 +100,9 @@ def test_brought_files_are_part_of_the_identity(plan: Callable[..., Run], tmp_pa
     assert planned(file=str(file)) == by_file
     file.write_text(json.dumps([{"image_id": 1}]))
     assert planned(file=str(file)) != by_file
+    by_file = planned(file=str(file))
+    (tmp_path / "mine_images.json").write_text("{}")  # which image is which: read beside the results
+    assert planned(file=str(file)) != by_file
     (folder / "a" / "1.png").write_bytes(b"22")
     assert planned(folder=str(folder)) != by_folder
     (folder / "a" / "1.png").write_bytes(b"1")
@@ -126,3 +129,13 @@ def test_what_is_needed_is_named_by_a_field() -> None:
     for model in all_settings().values():
         assert set(model.NEEDS) <= set(model.model_fields)
         assert set(model.BRINGS) <= set(model.model_fields)
+
+
+def test_the_images_that_canny_is_tuned_to_are_told_of(root: Path) -> None:
+    bench = Workbench(root)
+    table = bench.find_table("paper", "trace/instance_edges")
+    tuned = [run.predict for row in table.rows for run in row.runs if run.predict.settings.get("tune_on")]
+    assert tuned
+    for run in tuned:
+        data = bench.dataset(run.settings["dataset"])
+        assert run.settings["tune_on"] in data.images or run.settings["tune_on"] in str(data.terms)

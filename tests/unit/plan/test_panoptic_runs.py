@@ -160,3 +160,17 @@ def test_backbones_are_classifiers(root: Path, name: str) -> None:
     assert checkpoint.source.hub is not None
     assert checkpoint.source.hub.patterns == ["config.json", "model.safetensors"]
     assert not any(word in checkpoint.source.hub.repo for word in ("coco", "ade", "cityscapes", "former-"))
+
+
+def test_voc_is_learnt_from_the_augmented_split_for_as_many_epochs_as_stated(root: Path) -> None:
+    bench = Workbench(root)
+    row = next(row for row in bench.find_table("paper", "trace/panoptic").rows if row.key == "voc2012/network")
+    predict = row.runs[0].predict
+    runs = {run.role: run.settings for run in [*predict.upstream(), predict]}
+    images = bench.dataset("voc2012_aug").images["trainaug"]
+    for role in ("distill", "segmenter", "pseudo", "panoptic"):
+        assert (runs[role]["dataset"], runs[role]["split"]) == ("voc2012_aug", "trainaug")
+    assert (runs["predict"]["dataset"], runs["predict"]["split"]) == ("voc2012", "val")
+    for role, epochs in (("distill", 10), ("segmenter", 50)):
+        samples = runs[role]["steps"] * runs[role]["batch"] * runs[role]["accumulate"]
+        assert samples / images == pytest.approx(epochs, rel=0.01)

@@ -38,6 +38,13 @@ def test_users_of_different_images_are_an_error() -> None:
         resolve(chain(edges=EDGES, first=first, second=first | {"dataset": "bsds500"}))
 
 
+def test_nothing_is_trained_on_the_images_that_it_is_tested_on() -> None:
+    training = {key: value for key, value in TRAINING.items() if key not in ("dataset", "split", "labels")}
+    predict = {"stage": "predict", "method": "memo", "dataset": "bsds500", "split": "test", "weights": "train"}
+    with pytest.raises(ConfigError, match=r"run 'train'.*dataset"):
+        resolve(chain(train=training | {"learning_rate": 1e-3}, predict=predict))
+
+
 def test_a_run_that_nobody_uses_needs_a_data_set() -> None:
     with pytest.raises(ConfigError, match=r"run 'edges'.*dataset"):
         resolve(chain(edges=EDGES))

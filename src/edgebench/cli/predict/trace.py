@@ -70,7 +70,8 @@ def trace(
     blocks: Annotated[
         str | None,
         typer.Option(
-            help="With --stage1, self-attention blocks by number or name, with commas: `1`, `up_blocks.*`.",
+            help="With --stage1, self-attention blocks by number (`-1` is the last) or name, with commas: `1`, "
+            "`up_blocks.*`.",
             metavar="BLOCK[,BLOCK...]",
             show_default="all",
         ),
@@ -82,7 +83,11 @@ def trace(
         ),
     ] = None,
     keep: Annotated[
-        Keep, typer.Option(help="Which end of the widest gap is kept: the paper's (noisier), or the first preprint's.")
+        Keep,
+        typer.Option(
+            help="Where attention changes most between two levels of noise, which of them the first stage takes: the "
+            "noisier, as in the paper, or the cleaner, as in its first preprint."
+        ),
     ] = Keep.noisier,
     device: DeviceChoice = Device.auto,
     precision: Annotated[
@@ -120,7 +125,7 @@ def trace(
         stage1=stage1,
         emergence=show_emergence,
         size=size,
-        blocks=None if blocks is None else [int(each) if each.isdecimal() else each for each in blocks.split(",")],
+        blocks=None if blocks is None else _blocks(blocks),
         tau=tau,
         keep=keep.value,
         device=device.value,
@@ -129,6 +134,12 @@ def trace(
         seed=seed,
     )
     carry_out(detector, photos, output, overwrite)
+
+
+def _blocks(named: str) -> list[int | str]:
+    """Blocks by number, negative ones counting from the end, or by name."""
+    parts = [each.strip() for each in named.split(",")]
+    return [int(each) if each.removeprefix("-").isdecimal() else each for each in parts]
 
 
 def _own_backbone(root: Path, weights: str, file: Path, needed: bool) -> str | None:

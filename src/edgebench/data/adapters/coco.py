@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
 from edgebench.data.adapters.base import Images, files_by_id
-from edgebench.data.adapters.listing import require_folder, some_names
+from edgebench.data.adapters.listing import some_names, split_folder
 from edgebench.data.adapters.painting import painted
 from edgebench.data.adapters.segments import SegmentFiles
 from edgebench.data.images import IMAGE_SUFFIXES, image_size, read_image, stored_size
 from edgebench.data.instances import Instance, Instances, compress
-from edgebench.errors import DataError, nearest
+from edgebench.errors import DataError
 
 if TYPE_CHECKING:
     from edgebench.data.json_lists import JsonLists
@@ -120,7 +120,7 @@ class CocoImages(Images):
         return Instances(size, items)
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Class of each pixel: that of the smallest object there; crowds lie below all objects. 0 = none."""
+        """Class of each pixel, uint8 or uint16 (H, W): the smallest object's; crowds lie below all. 0 = none."""
         return painted(self.instances(image_id), max(self._classes, default=0))
 
     @property
@@ -157,11 +157,7 @@ class CocoDataset(CocoImages):
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        require_folder(folder)
-        images = folder / split
-        if not images.is_dir() or split == "annotations":
-            known = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and path.name != "annotations"]
-            raise DataError(f"{folder}: no split '{split}'.{nearest(split, known)}")
+        images = split_folder(folder, split, besides=("annotations",))
         self._split = split
         annotations = folder / "annotations" / f"instances_{split}.json"
         if annotations.is_file():
@@ -176,7 +172,11 @@ class CocoDataset(CocoImages):
             Images.__init__(self, folder, files_by_id(images).items())
 
     def numeric_id(self, image_id: str) -> int:
-        """The number by which the annotations call an image: the last digits of its name, or what the file says."""
+        """The number by which the annotations call an image: the last digits of its name, or what the file says.
+
+        Raises:
+            DataError: no file lists it, and its name does not end in a number.
+        """
         if self._listed:
             return super().numeric_id(image_id)
         digits = self.image_path(image_id).stem.rpartition("_")[2]
@@ -209,7 +209,7 @@ class CocoDataset(CocoImages):
         return ids, image.segments
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Class of each pixel, 0 = unlabelled: from the panoptic map, stuff and all, or else from the objects."""
+        """Class of each pixel, uint8 or uint16 (H, W), 0 = unlabelled: of the panoptic map, or else of the objects."""
         if not self._has_panoptic:
             return super().semantic(image_id)
         return self._segments.semantic(*self.panoptic(image_id))

@@ -43,14 +43,22 @@ class CocoPanopticSampleDataset(Images):
         self._segments = SegmentFiles([folder / "sample_data" / "panoptic_examples.json"])
 
     def numeric_id(self, image_id: str) -> int:
-        """The number by which the annotations call an image."""
+        """The number by which the annotations call an image.
+
+        Raises:
+            DataError: its name is no number.
+        """
         self.image_path(image_id)
         if not image_id.isdecimal():
             raise DataError(f"{self.image_path(image_id)}: its name is no number, as COCO's are.")
         return int(image_id)
 
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
-        """The segment of each pixel, uint32 (H, W) with 0 for none, and class, crowd and area of each segment."""
+        """The segment of each pixel, uint32 (H, W) with 0 for none, and class, crowd and area of each segment.
+
+        Raises:
+            DataError: the annotations do not know the image, or they and its PNG disagree.
+        """
         number = self.numeric_id(image_id)
         image = self._segments.find(number)
         if image is None:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from edgebench.data import masks as mask_files  # the modules, not their names: they import this package
 from edgebench.data import panoptic as panoptic_files
 from edgebench.data.adapters.base import Images, files_by_id
-from edgebench.data.adapters.listing import require_folder, some_names
+from edgebench.data.adapters.listing import some_names, split_folder
 from edgebench.data.adapters.painting import painted, segmented
 from edgebench.data.instances import Instance, Instances, encode
-from edgebench.errors import DataError, nearest
+from edgebench.errors import DataError
 
 NUCLEUS, GROUND = 1, 2
 
@@ -34,11 +34,7 @@ class Dsb2018Dataset(Images):
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        require_folder(folder)
-        place = folder / split
-        if not place.is_dir():
-            known = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
-            raise DataError(f"{folder}: no split '{split}'.{nearest(split, known)}")
+        place = split_folder(folder, split)
         folders = [path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")]
         images = {path.name: path / "images" / f"{path.name}.png" for path in folders}
         for what, lacking in (
@@ -72,7 +68,7 @@ class Dsb2018Dataset(Images):
         return Instances(self.size(image_id), items)
 
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
-        """A segment per nucleus, smaller ones over larger ones, and one for the ground between them."""
+        """Segments, uint32 (H, W): one per nucleus, smaller over larger ones, and one for the ground between them."""
         return segmented(self.instances(image_id), GROUND)
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -69,7 +69,11 @@ class ImagenetDataset(Images):
         self.ids = [name for name, _, _ in names]
 
     def image_path(self, image_id: str) -> Path:
-        """File of an image."""
+        """File of an image.
+
+        Raises:
+            DataError: there is none of this id.
+        """
         index = bisect_left(self.ids, image_id)
         if index == len(self.ids) or self.ids[index] != image_id:
             raise DataError(f"{self._folder}: no image with the id {image_id!r} among {len(self.ids)}.")

@@ -71,7 +71,7 @@ class KittiDataset(Images):
         )
 
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
-        """Segments with the file's own numbers, 256 times the class plus that of the object; 0 = no class.
+        """Segments, uint32 (H, W), by the file's own numbers: 256 times the class plus the object's; 0 = no class.
 
         Raises:
             DataError: there is no annotation, it is damaged, lost its upper 8 bits, has another size than the image,

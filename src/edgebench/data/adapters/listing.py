@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from edgebench.data.images import IMAGE_SUFFIXES
-from edgebench.errors import DataError
+from edgebench.errors import DataError, nearest
 
 
 def walk_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
@@ -61,6 +61,19 @@ def require_folder(folder: Path) -> None:
     """Raise a DataError that says how to get the data when `folder` is not there."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Type `edgebench fetch NAME` for the data set, or correct the path.")
+
+
+def split_folder(folder: Path, split: str, besides: Collection[str] = ()) -> Path:
+    """The folder of a split where each has one, called like it; `besides` are folders that are no splits.
+
+    Raises:
+        DataError: there is none; the message names a similar one.
+    """
+    require_folder(folder)
+    if not (folder / split).is_dir() or split in besides:
+        known = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in besides]
+        raise DataError(f"{folder}: no split '{split}'.{nearest(split, known)}")
+    return folder / split
 
 
 def index_by_id(pairs: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:

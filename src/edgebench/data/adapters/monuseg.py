@@ -73,7 +73,7 @@ class MonusegDataset(Images):
         return Instances(size, items)
 
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
-        """A segment per nucleus, smaller ones over larger ones, and one for the tissue between them."""
+        """Segments, uint32 (H, W): one per nucleus, smaller over larger ones, and one for the tissue between them."""
         return segmented(self.instances(image_id), TISSUE)
 
     def semantic(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:

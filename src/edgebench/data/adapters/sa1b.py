@@ -9,9 +9,9 @@ from pathlib import Path
 
 from edgebench.data import panoptic as panoptic_files  # the module, not its names: it imports this package
 from edgebench.data.adapters.base import Images, check_pairs, files_by_id
-from edgebench.data.adapters.listing import require_folder
+from edgebench.data.adapters.listing import split_folder
 from edgebench.data.instances import Instance, Instances, compress
-from edgebench.errors import DataError, EdgebenchError, nearest
+from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import read_json
 
 
@@ -27,11 +27,7 @@ class Sa1bDataset(Images):
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        require_folder(folder)
-        place = folder / split
-        if not place.is_dir():
-            known = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
-            raise DataError(f"{folder}: no split '{split}'.{nearest(split, known)}")
+        place = split_folder(folder, split)
         images, self._annotations = files_by_id(place), files_by_id(place, [".json"])
         check_pairs(images, self._annotations, place, place)
         super().__init__(place, images.items())

@@ -88,9 +88,6 @@ class VocDataset(Images):
         sbd = {path.stem for path in (self._sbd / "inst").glob("*.mat")}
         return sorted((sbd | set(_names(known["train"]))) - set(_names(known["val"])))
 
-    def _folder_name(self) -> Path:
-        return self._root
-
     def instances(self, image_id: str) -> Instances:
         """Objects of an image with their classes; pixels of the void band belong to none.
 
@@ -104,7 +101,7 @@ class VocDataset(Images):
         return Instances((objects.shape[0], objects.shape[1]), items)
 
     def panoptic(self, image_id: str) -> tuple[NDArray[np.uint32], dict[int, panoptic_files.Segment]]:
-        """Objects as segments, and the background as one: 0 = void, the ground has a number above all objects."""
+        """Segments, uint32 (H, W): objects, and the ground as one, with a number above all of theirs; 0 = void."""
         objects, classes, _ = self._objects(image_id)
         ground = 1 + VOID
         ids = objects.astype(np.uint32)

@@ -88,7 +88,7 @@ def interior_points(mask: Mask, count: int) -> NDArray[np.float64]:
 
 
 def box_of(mask: Mask) -> NDArray[np.float64]:
-    """Left, top, right and bottom of the box around a mask with at least one pixel; the last two lie outside."""
+    """Left, top, right and bottom of a mask bool (H, W) that is not empty, float64; the last two lie outside it."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), dtype=np.float64)
 

@@ -58,26 +58,28 @@ class Sam2Scorer:
         with _autocast(self.model, self.dtype):
             embeddings = self.model.get_image_embeddings(_normalised(pixels))
         height, width = crop.shape[:2]
-        return _Sam2View(self, embeddings, height, width)
+        return _Sam2View(self, embeddings, (height, width), (self.side, self.side))
 
 
-class _Sam2View:
-    def __init__(self, scorer: Sam2Scorer, embeddings: list[Tensor], height: int, width: int) -> None:
-        self.scorer, self.embeddings, self.size = scorer, embeddings, (height, width)
+class _View:
+    """What both models do alike; `inner` is the size at which the model sees a crop of `size`, both (H, W)."""
+
+    def __init__(
+        self, scorer: Sam2Scorer | SamScorer, embeddings: Any, size: tuple[int, int], inner: tuple[int, int]
+    ) -> None:
+        self.scorer, self.embeddings, self.size, self.inner = scorer, embeddings, size, inner
+        # Along x and y, as points are.
+        self.scale = np.array((inner[1] / size[1], inner[0] / size[0]))
 
     def score(self, points: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        return _decode(self.scorer.model, self.embeddings, points[:, None] * self._scale(), self.scorer.dtype)
+        return _decode(self.scorer.model, self.embeddings, points[:, None] * self.scale, self.scorer.dtype)
 
     def prompt(self, points: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        scale = self._scale()
-        scaled = points * scale, boxes * np.tile(scale, 2)
+        scaled = points * self.scale, boxes * np.tile(self.scale, 2)
         return _decode(self.scorer.model, self.embeddings, scaled[0], self.scorer.dtype, scaled[1])
 
-    def _scale(self) -> NDArray[np.float64]:
-        """Pixels of what the model sees per pixel of the crop, along x and y."""
-        height, width = self.size
-        return np.array((self.scorer.side / width, self.scorer.side / height))
 
+class _Sam2View(_View):
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
         return functional.interpolate(logits[None], self.size, mode="bilinear", align_corners=False)[0]
@@ -109,23 +111,7 @@ class SamScorer:
         return _SamView(self, embeddings, (height, width), inner)
 
 
-class _SamView:
-    def __init__(self, scorer: SamScorer, embeddings: Tensor, size: tuple[int, int], inner: tuple[int, int]) -> None:
-        self.scorer, self.embeddings, self.size, self.inner = scorer, embeddings, size, inner
-
-    def score(self, points: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        return _decode(self.scorer.model, self.embeddings, points[:, None] * self._scale(), self.scorer.dtype)
-
-    def prompt(self, points: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        scale = self._scale()
-        scaled = points * scale, boxes * np.tile(scale, 2)
-        return _decode(self.scorer.model, self.embeddings, scaled[0], self.scorer.dtype, scaled[1])
-
-    def _scale(self) -> NDArray[np.float64]:
-        """Pixels of what the model sees per pixel of the crop, along x and y."""
-        height, width = self.size
-        return np.array((self.inner[1] / width, self.inner[0] / height))
-
+class _SamView(_View):
     @torch.inference_mode()
     def enlarge(self, logits: Tensor) -> Tensor:
         side = self.scorer.side

@@ -19,8 +19,8 @@ def touching_pairs(
     within: int = 2,
     void: NDArray[np.bool_] | None = None,
     band: int = 5,
-) -> list[tuple[int, int]]:
-    """Pairs of instances of one class that come near each other.
+) -> Iterator[tuple[int, int]]:
+    """Find the pairs of instances of one class that come near each other.
 
     Two instances do where some pixels of both are at most `within` apart, in rows and in columns. A band of void
     between instances, as VOC draws around its own, does not count: void pixels are first given to the nearest
@@ -34,10 +34,19 @@ def touching_pairs(
         band: Largest distance in pixels between an instance and void that is given to it; what lies farther away is
             an object that nobody annotated.
 
-    Returns:
-        Indices of the pairs, the lower first, in rising order.
+    Yields:
+        Indices of a pair, the lower first; pairs in rising order.
     """
-    return list(_pairs(masks, categories, within, void, band))
+    kinds = np.asarray(categories)
+    if void is not None and void.any():
+        masks = _with_void(masks, void, band)
+    boxes = [bounding_box(mask, within) for mask in masks]
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            if kinds[first] == kinds[second] and _near(
+                masks[first], masks[second], boxes[first], boxes[second], within
+            ):
+                yield first, second
 
 
 def has_touching_instances(
@@ -59,26 +68,7 @@ def has_touching_instances(
     Source: DiffEGG v1, table 4, which splits VOC2012's validation images 49 to 51; it does not define the split, so
     the distance is ours.
     """
-    return any(True for _ in _pairs(masks, categories, within, void, band))
-
-
-def _pairs(
-    masks: NDArray[np.bool_],
-    categories: Sequence[int] | NDArray[np.integer],
-    within: int,
-    void: NDArray[np.bool_] | None,
-    band: int,
-) -> Iterator[tuple[int, int]]:
-    kinds = np.asarray(categories)
-    if void is not None and void.any():
-        masks = _with_void(masks, void, band)
-    boxes = [bounding_box(mask, within) for mask in masks]
-    for first in range(len(masks)):
-        for second in range(first + 1, len(masks)):
-            if kinds[first] == kinds[second] and _near(
-                masks[first], masks[second], boxes[first], boxes[second], within
-            ):
-                yield first, second
+    return any(True for _ in touching_pairs(masks, categories, within, void, band))
 
 
 def _with_void(masks: NDArray[np.bool_], void: Mask, band: int) -> NDArray[np.bool_]:

@@ -19,11 +19,11 @@ class Schedule(Protocol):
     """How noise is mixed in, and what the network's answer says about the clean latents."""
 
     def noised(self, clean: Tensor, noise: Tensor, tau: int) -> Tensor:
-        """Latents at level `tau` (0 to 999), mixed in one go (no chain of inversion)."""
+        """Latents (B, C, h, w) at level `tau` (0 to 999), mixed in one go with `noise` of their shape."""
         ...
 
     def clean(self, noisy: Tensor, answer: Tensor, tau: int) -> Tensor:
-        """The clean latents that the network's answer at level `tau` implies."""
+        """The clean latents that the network's answer at level `tau` implies, all of one shape (B, C, h, w)."""
         ...
 
 
@@ -136,5 +136,5 @@ class Backbone(Protocol):
         ...
 
     def answer(self, latents: Tensor, tau: int) -> Tensor:
-        """What the network says at level `tau` with an empty text, one conditional pass; hooks fire meanwhile."""
+        """What the network says at level `tau` with an empty text, of the latents' shape; hooks fire meanwhile."""
         ...

@@ -244,7 +244,7 @@ def packed(latents: Tensor) -> Tensor:
 
 
 def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `packed` for a grid of `height` x `width` tokens."""
+    """The inverse of `packed`: (B, height * width, 4 C) -> (B, C, 2 height, 2 width)."""
     return nn.functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (height, width)), 2)
 
 

@@ -67,6 +67,8 @@ def folder_family(folder: str | Path) -> Family:
         )
     config = read_config(folder / part / "config.json")
     kind = config.get("_class_name")
+    if kind == "Transformer2DModel" and config.get("norm_type") == "ada_norm_single":
+        kind = "PixArtTransformer2DModel"  # the published files keep the name that it had before diffusers split it
     for family in FAMILIES.values():
         if family.network.__name__ == kind and family.name not in ("sd15", "sdxl"):
             return family

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +78,12 @@ def read_labels(path: str | Path) -> LabelFile:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {key: file[key] for key in _KEYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        edge, interior, unknown = (float(each) for each in held["shares"])
+        kept = int(held["kept"])
+    except Exception as error:  # NumPy, zipfile and zlib raise half a dozen kinds for a damaged file
         raise DataError(
             f"{path}: no readable pseudo labels of TRACE ({error}). Delete the run's folder, then run it again."
         ) from error
-    edge, interior, unknown = (float(each) for each in held["shares"])
-    kept = int(held["kept"])
     return LabelFile(
         held["labels"],
         held["scores"],

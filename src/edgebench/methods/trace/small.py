@@ -162,7 +162,7 @@ class SmallBackbone:
 
 
 def queries_keys(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Queries and keys of diffusers' plain self-attention, as `Block` asks for them."""
+    """Queries and keys of diffusers' plain self-attention, both (B, heads, tokens, d), as `Block` asks for them."""
     attention: Any = module
     hidden = arguments[0] if arguments else named["hidden_states"]
     queries, keys = (

@@ -20,7 +20,7 @@ def square(image: NDArray[np.uint8], size: int) -> Tensor:
 
 
 def in_range(pictures: Tensor) -> Tensor:
-    """Pictures of any integer type, 0 to 255 -> float32 in [-1, 1]."""
+    """Pictures of any shape and integer type, 0 to 255 -> float32 in [-1, 1]."""
     return pictures.float() / 127.5 - 1
 
 

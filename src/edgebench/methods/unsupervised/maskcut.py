@@ -74,6 +74,6 @@ def _object(vector: NDArray[np.float64], grid: tuple[int, ...]) -> NDArray[np.bo
 
 
 def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """IoU of two masks of one shape; 0 where both are empty."""
+    """IoU of two masks bool (h, w), from 0 to 1; 0 where both are empty."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from edgebench.stages.photos.answers import INSTANCES, OVERLAY, Detector, Photo
 
 INSTANCE_KINDS = {OVERLAY: "objects in colour", INSTANCES: "their masks (COCO run lengths)"}
-SHADE = 0.55
-"""How much of an object's colour covers it in the overlay."""
-_TURN = 0.618034
 
 
 @dataclass(frozen=True)
@@ -49,32 +45,12 @@ class InstanceAnswer:
         from edgebench.data.images import read_image
         from edgebench.data.instances import from_masks, write_instances
         from edgebench.files import atomic_path
+        from edgebench.report.overlay import coloured
 
+        shown = coloured(read_image(photo), list(self.masks))
         with atomic_path(files[OVERLAY]) as temporary:
-            Image.fromarray(overlay(read_image(photo), self.masks)).save(temporary, format="PNG", compress_level=3)
+            Image.fromarray(shown).save(temporary, format="PNG", compress_level=3)
         write_instances(files[INSTANCES], from_masks(self.masks, self.size))
-
-
-def overlay(image: Photo, masks: NDArray[np.bool_]) -> Photo:
-    """The image in grey with objects in colours that differ, the smallest on top, each with a white line around it.
-
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        masks: bool (n, H, W).
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    from scipy import ndimage
-
-    grey = image.mean(axis=2, keepdims=True, dtype=np.float32)
-    shown = np.repeat(grey, 3, axis=2)
-    for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
-        mask = masks[index]
-        colour = np.array(colorsys.hsv_to_rgb(_TURN * int(index) % 1, 0.8, 1), dtype=np.float32) * 255
-        shown[mask] = (1 - SHADE) * grey[mask] + SHADE * colour
-        shown[mask & ~ndimage.binary_erosion(mask, border_value=1)] = 255
-    return np.rint(shown).astype(np.uint8)
 
 
 def unsupervised(

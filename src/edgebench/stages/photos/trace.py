@@ -46,11 +46,12 @@ class TraceAnswer(EdgeAnswer):
         """As in `Answer`."""
         super().write(files, photo)
         if EMERGENCE in files:
-            from edgebench.report.emergence import write_emergence
+            from edgebench.report.emergence import Emerging, write_emergence
 
             assert self.watched is not None
             assert self.image is not None
-            write_emergence(files[EMERGENCE], self.watched, self.image, self.probability if self.one_pass else None)
+            seen = Emerging(**vars(self.watched))
+            write_emergence(files[EMERGENCE], seen, self.image, self.probability if self.one_pass else None)
 
 
 def trace(
@@ -102,6 +103,8 @@ def trace(
         raise ConfigError(
             "TRACE in one pass needs trained weights. Name some, or take the first stage, which needs none."
         )
+    if not (stage1 or emergence) and (unused := [n for n, v in (("blocks", blocks), ("tau", tau)) if v is not None]):
+        raise ConfigError(f"{' and '.join(unused)}: of the first stage alone. Take that, or leave them out.")
     if emergence and tau is not None:
         raise ConfigError(f"tau {tau}: over a single level of noise nothing emerges. Leave one of the two out.")
     place = choose_device(device)
@@ -168,6 +171,8 @@ def _opened(path: Path | None, size: int | None, precision: Literal["fp32", "bf1
             "as the backbone: a checkpoint that was fetched, or `demo`."
         )
     found: Backbone = load_small(path) if path.is_file() else open_backbone(path, size or None, precision)
+    if size and found.size != size:
+        raise ConfigError(f"size {size}: this network takes squares of {found.size} pixels alone. Leave the size out.")
     found.network.to(device)
     return found
 

@@ -98,7 +98,7 @@ class Encoder:
         return ((pictures.float() + 1) / 2 - mean) / deviation
 
     def decode(self, latents: Tensor) -> Tensor:
-        """What `encode` was given; no autoencoder is in between."""
+        """What `encode` was given, (B, 3, H, W) in [-1, 1]; no autoencoder is in between."""
         mean, deviation = self._statistics(latents)
         return (latents * deviation + mean) * 2 - 1
 
@@ -114,7 +114,7 @@ class Encoder:
 
 
 def hidden_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
-    """The hidden states that a module is called with."""
+    """The hidden states (B, tokens, D) that a module is called with."""
     return arguments[0] if arguments else keywords["hidden_states"]
 
 
@@ -160,5 +160,5 @@ def side_of(value: Any) -> int:
 
 
 def on_device(index: Tensor, other: Tensor) -> Tensor:
-    """`index` on the device of `other`."""
+    """`index`, of any shape, on the device of `other`."""
     return index if index.device == other.device else index.to(other.device)
