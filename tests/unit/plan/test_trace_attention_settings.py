@@ -37,7 +37,7 @@ def test_what_does_not_count() -> None:
     assert made(pretrained="pretrain").idle() == {"pretrained", "lowest"}
     assert made(backbone=None, pretrained="pretrain").idle() == {"size", "precision", "reads", "layers", "lowest"}
     single = made(tau=99, interior="lowest", measure="jsd")
-    assert single.idle() == {"pretrained", "taus", "tau_max", "keep", "guard_below", "guard_lowest"}
+    assert single.idle() == {"pretrained", "taus", "tau_max", "keep", "watched", "guard_below", "guard_lowest"}
     assert single.words() == ["sd15", "tau99", "jsd", "lowest"]
 
 

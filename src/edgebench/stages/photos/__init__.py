@@ -1,7 +1,8 @@
 """One's own photographs, by any method: what `edgebench predict` and `edgebench app` share.
 
 `METHODS` holds a function per method, which takes what a person can choose and returns a `Detector`. The command has
-a subcommand for each, and the page shows a control for each argument.
+a subcommand for each, and the page shows a control for each argument. What finds objects (`instances`) has commands
+alone.
 """
 
 from __future__ import annotations
