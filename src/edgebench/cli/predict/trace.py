@@ -51,7 +51,7 @@ def trace(
             "each token there. Needs no distillation, and a dozen passes of the network.",
         ),
     ] = False,
-    show_emergence: Annotated[
+    emergence: Annotated[
         bool,
         typer.Option(
             "--show-emergence",
@@ -118,12 +118,12 @@ def trace(
         )
     file = find_weights(root, weights, "trace") if weights is not None else None
     if backbone is None and file is not None:
-        backbone = _own_backbone(root, str(weights), file, stage1 or show_emergence)
+        backbone = _own_backbone(root, str(weights), file, stage1 or emergence)
     detector = detector_of(
         file,
         backbone=None if backbone is None else _backbone(root, backbone),
         stage1=stage1,
-        emergence=show_emergence,
+        emergence=emergence,
         size=size,
         blocks=None if blocks is None else _blocks(blocks),
         tau=tau,
