@@ -39,6 +39,7 @@ SHORT = {
     "pretrain.steps": 2,
     "pretrain.batch": 2,
     "pretrain.warm_start_steps": 1,
+    "pretrain.warmup_steps": 0,
     "pretrain.ema_start": 0,
     "pretrain.preset": "small",
     "pretrain.crop": 32,
