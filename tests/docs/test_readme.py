@@ -21,6 +21,7 @@ from edgebench.files import write_json
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import PRESETS
 from edgebench.methods.memo.weights import weight_metadata
+from edgebench.methods.trace import small as small_weights
 from edgebench.plan.workbench import Workbench
 from edgebench.stages.weights import SHOWN_BY
 from tests.unit.cli.helpers import maps_and_truth
@@ -100,7 +101,14 @@ def untrained_demo(folder: Path) -> None:
         elif method == "diffdis":
             write_diffdis(folder / run.folder)
         else:
+            made = small_backbone(TINY)
             distilled(folder / run.folder / "weights.safetensors", small_backbone(TINY))
+            pretrained = run.inputs["pretrained"]
+            (folder / pretrained.folder).mkdir(parents=True)
+            tensors = small_weights.weight_tensors(made.network.state_dict(), made.codec)
+            kept = {name: each.clone() for name, each in tensors.items()}
+            save_file(kept, folder / pretrained.folder / "weights.safetensors", small_weights.weight_metadata(TINY))
+            write_json(folder / pretrained.folder / "run.json", pretrained.spec())
         write_json(folder / run.folder / "run.json", run.spec())
 
 
