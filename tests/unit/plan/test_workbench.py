@@ -279,7 +279,7 @@ class TestMistakes:
         assert "labels" in message
 
     def test_a_circle(self, repository: Path) -> None:
-        assert "circle" in self.explain(repository, set={"pretrain.start": "finetune"})
+        assert "circle" in self.explain(repository, set={"finetune.start": "finetune"})
 
 
 def test_every_experiment_plans_at_every_scale(root: Path) -> None:
