@@ -21,6 +21,13 @@ class Order(StrEnum):
     propagate_only = "propagate_only"
 
 
+class Swallowed(StrEnum):
+    """What becomes of pixels that lines take from a mask."""
+
+    drop = "drop"
+    nearest = "nearest"
+
+
 class Score(StrEnum):
     """Where scores come from."""
 
@@ -66,6 +73,10 @@ def refine(
     background: Annotated[
         float, typer.Option(min=0.001, max=1, help="Share of its maximum from which a grown mask is kept.")
     ] = 0.25,
+    swallowed: Annotated[
+        Swallowed,
+        typer.Option(help="Pixels of a mask that no piece of it kept: dropped, or given to the nearest piece."),
+    ] = Swallowed.drop,
     merge_above: Annotated[
         float, typer.Option(min=0, max=1, help="Masks of one class with a larger IoU are joined; 1 joins none.")
     ] = 0.5,
@@ -104,6 +115,7 @@ def refine(
         steps=steps,
         beta=beta,
         background=background,
+        swallowed=swallowed.value,
         merge_above=merge_above,
         score=score.value,
     )

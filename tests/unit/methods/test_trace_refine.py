@@ -179,6 +179,24 @@ def test_the_background_and_what_masks_are_divided_by() -> None:
     assert (strict.masks.sum((1, 2)) < own.masks.sum((1, 2))).all()
 
 
+def test_what_wide_lines_swallow_goes_to_the_nearest_piece() -> None:
+    edges = np.zeros((64, 96))
+    edges[:, 40:52] = 1
+    mask = np.zeros((2, 64, 96), bool)
+    mask[0, 10:50, 10:80] = True
+    mask[1, 52:60, 42:50] = True  # under the line as a whole: no piece of it is left that could take its pixels
+    few = {"order": "components_only", "merge_above": 1.0}
+    left, right = refine_masks(mask, edges, RefineSettings(**few)).masks  # type: ignore[arg-type]
+    assert not (left | right)[:, 40:52].any()
+    left, right = refine_masks(mask, edges, RefineSettings(swallowed="nearest", **few)).masks  # type: ignore[arg-type]
+    np.testing.assert_array_equal(left | right, mask[0])
+    assert left[10:50, 10:46].all()
+    assert right[10:50, 46:80].all()
+    assert not (left & right).any()
+    grown = refine_masks(mask, edges, RefineSettings(swallowed="nearest")).masks
+    assert (grown.any(0) & mask[0]).sum() == mask[0].sum()
+
+
 def test_thin_lines_hold_only_by_their_strongest_pixel() -> None:
     edges = np.zeros((64, 64))
     edges[:, 30] = 1

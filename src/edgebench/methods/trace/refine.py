@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from edgebench.errors import DataError
 from edgebench.methods.trace.components import Mask, bounding_box, cut_by_edges
@@ -35,6 +36,7 @@ class RefineSettings:
     steps: int = 256
     divide_by: Literal["own_max", "image_max"] = "own_max"
     background: float = 0.25
+    swallowed: Literal["drop", "nearest"] = "drop"
     merge_above: float = 0.5
     score: Literal["interior_border", "one", "kept"] = "interior_border"
 
@@ -84,6 +86,8 @@ def refine_masks(
         pieces, sources = _grow(pieces, sources, edges, settings)
     if settings.order == "propagate_first":
         pieces, sources = _cut(pieces, sources, edges, settings)
+    if settings.swallowed == "nearest":
+        pieces = _given_back(masks, pieces, sources)
     stacked = np.stack(pieces) if pieces else np.zeros((0, *edges.shape), dtype=bool)
     given = np.ones(len(masks)) if scores is None else np.asarray(scores, dtype=np.float64)
     kinds = np.ones(len(masks), np.int64) if categories is None else np.asarray(categories, dtype=np.int64)
@@ -157,6 +161,26 @@ def _grow(
             grown.append(mask)
             kept.append(source)
     return grown, np.array(kept, dtype=np.int64)
+
+
+def _given_back(masks: NDArray[np.bool_], pieces: list[Mask], sources: NDArray[np.int64]) -> list[Mask]:
+    """Pieces with the pixels of their mask that no piece of it kept, each to the nearest piece, the first of equals."""
+    whole = list(pieces)
+    for source in np.unique(sources):
+        numbers = np.flatnonzero(sources == source)
+        owner = np.full(masks.shape[1:], -1)
+        for number in numbers[::-1]:
+            owner[pieces[number]] = number
+        lost = masks[source] & (owner < 0)
+        if not lost.any():
+            continue
+        rows, columns = distance_transform_edt(owner < 0, return_distances=False, return_indices=True)
+        nearest = owner[rows[lost], columns[lost]]
+        for number in numbers:
+            added = np.zeros_like(lost)
+            added[lost] = nearest == number
+            whole[number] = pieces[number] | added
+    return whole
 
 
 def _scores(
