@@ -1,4 +1,4 @@
-"""Commands for people, and the three that the workflow calls (`run`, `table`, `figure`)."""
+"""Commands for people, and the four that the workflow calls (`run`, `table`, `figure`, `page`)."""
 
 from __future__ import annotations
 
@@ -89,3 +89,13 @@ def figure(
     from edgebench.stages.report import make_figure
 
     make_figure(name, spec)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def page(
+    report: Annotated[Path, typer.Argument(help="Page of Snakemake's HTML report, below results/report.")],
+) -> None:
+    """Make a page of the HTML report light enough to mail."""
+    from edgebench.report.page import finish_page
+
+    finish_page(report)
