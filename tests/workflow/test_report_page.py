@@ -52,9 +52,13 @@ class Browser:
         self.page = page
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
+        page.on("console", self._listen)
         page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url[:200]}"))
         page.on("request", self._note)
+
+    def _listen(self, message: Any) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
 
     def _note(self, request: Any) -> None:
         if not request.url.startswith(("file:", "data:", "blob:")):

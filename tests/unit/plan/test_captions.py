@@ -28,12 +28,14 @@ def main_table(plans: dict[str, Plan]) -> Table:
 class TestCaption:
     def test_says_scale_settings_data_protocol_and_identity(self, main_table: Table) -> None:
         text = caption(main_table)
+        images = main_table.predictions[0].settings["limit"]
+        steps = main_table.scale.recipes["memo_bsds"]["finetune"]["steps"]
         assert "Made at scale demo: not comparable with the printed numbers." in text
         for said in (
-            "scored on scenes/test (24 images). scenes\\_photos stands in for laion.",
+            f"scored on scenes/test ({images} images). scenes\\_photos stands in for laion.",
             "memo\\_bsds, ",
             "Seeds: 0.",
-            "finetune (preset small, crop 48, drop\\_first no, steps 900",
+            f"finetune (preset small, crop 48, drop\\_first no, steps {steps}",
             "bsds\\_seval, bsds\\_ceval, crispness.",
             main_table.id,
             "results/tables/demo/memo/main\\_bsds",

@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgebench.plan.tables import FIGURE_MB
-from edgebench.report.page import LONGEST, finish_page
+from edgebench.report import page as module
+from edgebench.report.page import finish_page
+
+LONGEST, FIGURE_MB = 300, 0.02
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that are reached in no time."""
+    monkeypatch.setattr(module, "LONGEST", LONGEST)
+    monkeypatch.setattr(module, "FIGURE_MB", FIGURE_MB)
 
 
 def png(width: int, height: int, noise: bool) -> bytes:
@@ -31,7 +40,7 @@ def page(folder: Path, content: bytes) -> Path:
 
 
 def test_a_large_picture_is_recompressed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = page(tmp_path, png(LONGEST + 600, 900, noise=True))
+    path = page(tmp_path, png(LONGEST + 100, 200, noise=True))
     before = path.stat().st_size
     finish_page(path)
     text = path.read_text()
@@ -39,15 +48,15 @@ def test_a_large_picture_is_recompressed(tmp_path: Path, capsys: pytest.CaptureF
     assert text.endswith('"};</script>')
     with Image.open(io.BytesIO(base64.b64decode(text.split("base64,")[1].split('"')[0]))) as picture:
         assert picture.format == "WEBP"
-        assert picture.size == (LONGEST, round(900 * LONGEST / (LONGEST + 600)))
+        assert picture.size == (LONGEST, 200 * LONGEST // (LONGEST + 100))
     assert path.stat().st_size < before / 2
     assert f"{path.stat().st_size / 1e6:.1f} MB" in capsys.readouterr().out
 
 
 def test_smooth_pictures_come_below_the_limit(tmp_path: Path) -> None:
-    rough = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    rough = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(rough).resize((2400, 1800), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    Image.fromarray(rough).resize((300, 225), Image.Resampling.BICUBIC).save(buffer, "PNG")
     path = page(tmp_path, buffer.getvalue())
     assert len(buffer.getvalue()) > 2 * FIGURE_MB * 1e6
     finish_page(path)
@@ -55,7 +64,7 @@ def test_smooth_pictures_come_below_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_small_one_stays_as_it_is(tmp_path: Path) -> None:
-    path = page(tmp_path, png(300, 200, noise=False))
+    path = page(tmp_path, png(30, 20, noise=False))
     before = path.read_text()
     finish_page(path)
     assert path.read_text() == before.replace("Snakemake Report", "edgebench demo")
