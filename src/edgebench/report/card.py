@@ -135,7 +135,7 @@ def _sources(chain: list[Finished], bench: Workbench) -> list[Map]:
     return found
 
 
-def _licence(sources: list[Map]) -> dict[str, str]:
+def _licence(sources: list[Map]) -> Map:
     """The licence for the metadata: the one of everything that the weights derive from, else `other`."""
     names = {each["licence"] for each in sources}
     if len(names) == 1 and (known := _HUB_LICENCES.get(next(iter(names)))):
