@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import remove_leftovers, write_text
+from edgebench.files import remove_leftovers, sha256_file, write_json, write_text
 from edgebench.plan.attempts import UNFINISHED
 from edgebench.stages import alone as locking
 from edgebench.stages import evaluate
 from edgebench.stages.per_image import PerImage
 from edgebench.stages.run import carry_out
+from edgebench.stages.spec import RunSpec
+from edgebench.stages.weights import WEIGHTS
 
 Stage = Callable[[Any], dict[str, Any]]
 Plan = Callable[[Stage], Path]
@@ -138,6 +140,30 @@ class TestTwoAtOnce:
         monkeypatch.setattr(locking.fcntl, "flock", refuse)
         assert (carry_out(plan(lambda spec: {})) / "run.json").exists()
         assert "no locks here (Function not implemented)" in capfd.readouterr().err
+
+
+class TestInputs:
+    @pytest.fixture
+    def trained(self, tmp_path: Path) -> Path:
+        write_text(tmp_path / "train/weights.safetensors", "numbers")
+        contents = [{"path": "weights.safetensors", "bytes": 7, "sha256": sha256_file(tmp_path / "train" / WEIGHTS)}]
+        write_json(tmp_path / "train/run.json", {"stage": "train", "contents": contents})
+        return tmp_path / "train"
+
+    def test_weights_are_those_that_were_recorded(self, trained: Path) -> None:
+        spec = RunSpec({"inputs": {"weights": str(trained)}})
+        assert spec.input("weights") == trained
+        write_text(trained / WEIGHTS, "numbErs")
+        with pytest.raises(EdgebenchError, match=r"weights.safetensors: missing, cut short or changed"):
+            spec.input("weights")
+        write_text(trained / WEIGHTS, "numb")
+        with pytest.raises(EdgebenchError, match=r"weights.safetensors: missing, cut short or changed"):
+            spec.input("weights")
+
+    def test_a_record_cut_short_is_no_record(self, trained: Path) -> None:
+        write_text(trained / "run.json", '{"stage": "tr')
+        with pytest.raises(EdgebenchError, match=r"run.json: not valid JSON"):
+            RunSpec({"inputs": {"weights": str(trained)}}).input("weights")
 
 
 def test_a_number_cut_off_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
