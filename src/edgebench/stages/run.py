@@ -53,14 +53,16 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.predict import predict as stage
     else:
         from edgebench.stages.evaluate import evaluate as stage
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and spec.content["stage"] == "train"
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ["RANK"]) > 0:
-        if spec.content["stage"] == "train":
+        if several:
             _within_memory(stage, spec)  # begins with waiting for the first process, which tidies the folder
         return spec.folder
     with alone(spec_file.with_suffix(".lock"), spec.folder) as waited:
-        if waited and (spec.folder / RECORD).exists():  # another process finished it meanwhile
+        finished = waited and (spec.folder / RECORD).exists()  # by another process meanwhile
+        if finished and not several:  # of several the others wait for this one in the training, which sees that, too
             return spec.folder
-        if not (spec.folder / UNFINISHED).exists() and spec.content["stage"] != "fetch":
+        if not finished and not (spec.folder / UNFINISHED).exists() and spec.content["stage"] != "fetch":
             shutil.rmtree(spec.folder, ignore_errors=True)
         require_writable(spec.folder / RECORD)
         remove_leftovers(spec.folder)
