@@ -193,7 +193,7 @@ def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> lis
                 "accept": f"Accept these terms first: `edgebench fetch {name} --accept-terms`.",
                 "manual": f"Get the files yourself, then: `edgebench fetch {name} --accept-terms --mirror FOLDER`.",
             }.get(each.get("gate", "none"), ""),
-            pinned=kind == "dataset" or is_pinned(each),
+            pinned=each["source"].get("local", False) or is_pinned(each),
         )
         for name, each in definitions.items()
     ]
