@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -321,6 +322,20 @@ class Table:
     def figure_files(self) -> list[str]:
         """The pictures made of the same runs."""
         return [f"results/figures/{self.scale_name}/{self.name}-{each}.png" for each in self.experiment.figures]
+
+
+def by_paper(tables: Iterable[Table]) -> dict[str, list[Table]]:
+    """The tables of each paper."""
+    found: dict[str, list[Table]] = {}
+    for table in tables:
+        found.setdefault(table.name.split("/", 1)[0], []).append(table)
+    return found
+
+
+def runs_of(tables: Iterable[Table]) -> list[Run]:
+    """The runs that tables need, each once, in an order in which they could be carried out."""
+    runs = [run for table in tables for each in table.evaluations for run in [*each.upstream(), each]]
+    return list({run.id: run for run in runs}.values())
 
 
 @dataclass(frozen=True)

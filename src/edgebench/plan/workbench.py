@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -51,7 +52,8 @@ class Workbench:
         self.config = validate(Config, content, self._shown(path))
         self._plans: dict[str, Plan] = {}
         self._definitions: dict[Path, Strict] = {}
-        self._fetches: dict[str, Run] = {}
+        self._names: dict[str, list[str]] = {}
+        self._fetches: dict[tuple[str, str], Run] = {}
 
     # Definitions
 
@@ -72,8 +74,11 @@ class Workbench:
 
     def names(self, kind: str) -> list[str]:
         """Names of all definitions of a kind: `checkpoints`, `datasets`, `experiments`, `protocols`, ..."""
-        folder = self.root / "config" / kind
-        return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+        if kind not in self._names:
+            folder = self.root / "config" / kind
+            found = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+            self._names[kind] = sorted(found)
+        return self._names[kind]
 
     def dataset(self, name: str) -> Dataset:
         """The definition of a data set."""
@@ -180,14 +185,8 @@ class Workbench:
             ConfigError: the present definitions plan no such run.
         """
         wanted = name[-10:]
-        for dataset in self.names("datasets"):
-            if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
-                return self.fetch_run(dataset)
-        for checkpoint in self.names("checkpoints"):
-            if name.startswith(f"{checkpoint}-"):
-                for brought in self.checkpoint_runs(checkpoint):
-                    if brought.id == wanted:
-                        return brought
+        if (fetched := self.find_fetched(name)) is not None:
+            return fetched
         # The plans made so far first: a table's runs are asked for right after the table.
         for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
             run = self.plan(scale).runs.get(wanted)
@@ -197,6 +196,13 @@ class Workbench:
             f"results/runs/.../{name}: no run of the present definitions has this id; the settings have changed since. "
             f"`edgebench plan --scale SCALE` lists the present runs."
         )
+
+    def find_fetched(self, name: str) -> Run | None:
+        """The run whose folder ends in `name`, where it fetches or converts something that every scale shares."""
+        datasets = [each for each in self.names("datasets") if name.startswith(f"{each}-")]
+        checkpoints = [each for each in self.names("checkpoints") if name.startswith(f"{each}-")]
+        runs = [*map(self.fetch_run, datasets), *(run for each in checkpoints for run in self.checkpoint_runs(each))]
+        return next((run for run in runs if run.id == name[-10:]), None)
 
     def find_table(self, scale: str, name: str) -> Table:
         """The table `PAPER/TABLE` of a scale."""
@@ -235,13 +241,20 @@ class Workbench:
 
     def fetch_run(self, dataset: str) -> Run:
         """The run that fetches a data set; the same for every scale."""
-        if dataset not in self._fetches:
-            self._fetches[dataset] = _fetch_run("dataset", self.dataset_map(dataset))
-        return self._fetches[dataset]
+        return self._fetch_run("dataset", dataset, self.dataset_map)
 
     def checkpoint_run(self, name: str) -> Run:
         """The run that fetches a released checkpoint; the same for every scale."""
-        return _fetch_run("checkpoint", self.checkpoint(name).model_dump(mode="json", exclude_none=True))
+        return self._fetch_run("checkpoint", name, self._checkpoint_map)
+
+    def _checkpoint_map(self, name: str) -> Map:
+        return self.checkpoint(name).model_dump(mode="json", exclude_none=True)
+
+    def _fetch_run(self, kind: Literal["dataset", "checkpoint"], name: str, definition: Callable[[str], Map]) -> Run:
+        # One object each, because a run's identity is costly to compute and most runs go back to these.
+        if (kind, name) not in self._fetches:
+            self._fetches[kind, name] = _fetch_run(kind, definition(name))
+        return self._fetches[kind, name]
 
     def released_run(self, name: str) -> Run:
         """The run that makes our weights of a released checkpoint; the same for every scale.

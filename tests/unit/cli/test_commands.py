@@ -31,7 +31,18 @@ from tests.unit.methods.deepspeed import official_name, write_deepspeed
 
 class TestHelp:
     @pytest.mark.parametrize(
-        "command", [[], ["doctor"], ["fetch"], ["plan"], ["show"], ["predict", "memo"], ["app"], ["evaluate", "edges"]]
+        "command",
+        [
+            [],
+            ["doctor"],
+            ["fetch"],
+            ["plan"],
+            ["status"],
+            ["show"],
+            ["predict", "memo"],
+            ["app"],
+            ["evaluate", "edges"],
+        ],
     )
     def test_every_command_explains_itself(self, tmp_path: Path, command: list[str]) -> None:
         output = run(tmp_path, *command, "--help")
@@ -85,6 +96,12 @@ class TestDoctor:
 
 
 class TestPlan:
+    def test_all_by_paper(self, root: Path) -> None:
+        output = run(root, "plan", "all", "--scale", "demo")
+        assert output == run(root, "plan", "--scale", "demo")
+        for word in ("All tables", "diffdis", "memo", "trace", "downloads", "more than one paper"):
+            assert word in output
+
     def test_says_runs_hours_disk_and_terms(self, root: Path) -> None:
         output = run(root, "plan", "memo/main_bsds", "--scale", "paper")
         for word in ("pretrain", "GPU-hours", "declared", "disk", "bsds500", "non-commercial"):
