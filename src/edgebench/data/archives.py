@@ -11,10 +11,18 @@ from typing import Any
 from edgebench.data.checks import MD5, file_fault
 from edgebench.data.download import UnavailableError, open_session, remote_size
 from edgebench.data.manifest import ManifestEntry
-from edgebench.data.mirrors import FetchReport, explaining_full_disk, fetch_files, is_url, set_aside
+from edgebench.data.mirrors import (
+    FetchReport,
+    explaining_full_disk,
+    fetch_files,
+    is_url,
+    link_or_copy,
+    set_aside,
+)
 from edgebench.data.unpack import Selection, unpack
 from edgebench.errors import DataError
 from edgebench.files import digest, read_json, sha256_file, write_json
+from edgebench.progress import track
 
 ARCHIVES = ".archives"
 STAGING = ".unpacking"
@@ -28,7 +36,8 @@ def fetch_archives(
     """Fill `destination` from the archives of `source.archives`.
 
     Each archive is unpacked beside its place and moved there when it is whole; then it is noted in `.archives`, and
-    deleted if it was downloaded. What is noted and still there is kept, so that an interrupted call goes on.
+    deleted if it was downloaded. What is noted and still there is kept, so that an interrupted call goes on; what is
+    noted in a folder beside `destination`, of a data set with the same archive, is linked instead of downloaded.
 
     Args:
         definition: The data set's definition.
@@ -44,10 +53,15 @@ def fetch_archives(
     name, archives = str(definition["name"]), definition["source"]["archives"]
     (destination / ARCHIVES).mkdir(parents=True, exist_ok=True)
     missing = [archive for archive in archives if not _in_place(destination, archive, suffixes)]
-    brought = _bring(name, missing, destination / ARCHIVES, mirrors, jobs)
+    unpacked = {archive["file"]: _unpacked_elsewhere(archive, destination, mirrors, suffixes) for archive in missing}
+    packed = [archive for archive in missing if unpacked[archive["file"]] is None]
+    brought = _bring(name, packed, destination / ARCHIVES, mirrors, jobs)
     for archive in missing:
-        file, origin = brought[archive["file"]]
-        _put_in_place(name, archive, file, origin, destination, suffixes)
+        if (folder := unpacked[archive["file"]]) is not None:
+            _link(name, archive, folder, destination)
+        else:
+            file, origin = brought[archive["file"]]
+            _put_in_place(name, archive, file, origin, destination, suffixes)
     notes = [read_json(_note(destination, archive)) for archive in archives]
     files = sorted((path, size) for note in notes for path, size, _ in note["files"])
     new = {archive["file"] for archive in missing}
@@ -64,8 +78,13 @@ def fetch_archives(
 
 def holds_archives(definition: Map, folder: Path) -> bool:
     """Whether a folder of the person's own holds one of the archives, or is one."""
-    files = [archive["file"] for archive in definition["source"].get("archives", [])]
+    files = [archive["file"] for archive in definition["source"]["archives"]]
     return folder.name in files if folder.is_file() else any((folder / file).is_file() for file in files)
+
+
+def is_noted(definition: Map, folder: Path, suffixes: Set[str]) -> bool:
+    """Whether a folder holds what `fetch_archives` unpacked there from one of the archives."""
+    return any(_in_place(folder, archive, suffixes) for archive in definition["source"]["archives"])
 
 
 def unpacked_files(definition: Map, destination: Path) -> set[str]:
@@ -105,6 +124,26 @@ def _in_place(destination: Path, archive: Map, suffixes: Set[str]) -> bool:
         if (status.st_size, status.st_mtime_ns) != (size, modified):
             return False
     return True
+
+
+def _unpacked_elsewhere(archive: Map, destination: Path, mirrors: Sequence[str], suffixes: Set[str]) -> Path | None:
+    """A folder into which this very archive was unpacked: the person's own, or one beside `destination`."""
+    own = [Path(mirror) for mirror in mirrors if not is_url(mirror)]
+    beside = [note.parent for note in sorted(destination.parent.glob(f"*/{ARCHIVES}")) if _known(archive)]
+    return next((each for each in [*own, *beside] if each != destination and _in_place(each, archive, suffixes)), None)
+
+
+def _link(name: str, archive: Map, folder: Path, destination: Path) -> None:
+    noted = read_json(_note(folder, archive))
+    paths = [path for path, _, _ in noted["files"]]
+    _note(destination, archive).unlink(missing_ok=True)
+    _refuse_overlap(name, archive, destination, paths)
+    with explaining_full_disk(destination):
+        for path in track(paths, f"linking {archive['file']}"):
+            if not (destination / path).parent.resolve().is_relative_to(destination.resolve()):
+                raise DataError(f"{(destination / path).parent}: a link leads out of {destination}. Remove the link.")
+            link_or_copy(folder / path, destination / path)
+    _write_note(destination, archive, {**noted, "known": _known(archive)}, paths)
 
 
 def _bring(
@@ -177,17 +216,17 @@ def _put_in_place(name: str, archive: Map, file: Path, origin: str, destination:
         note.unlink(missing_ok=True)
         _refuse_overlap(name, archive, destination, paths)
         _merge(staging, destination)
-        statuses = [(path, (destination / path).stat()) for path in paths]
-        write_json(
-            note,
-            {
-                **{"file": archive["file"], "bytes": file.stat().st_size, "sha256": sha256, "origin": origin},
-                **{"known": _known(archive), "choice": _choice(archive), "suffixes": sorted(suffixes)},
-                "files": [(path, status.st_size, status.st_mtime_ns) for path, status in statuses],
-            },
-        )
+        known = {"known": _known(archive), "choice": _choice(archive), "suffixes": sorted(suffixes)}
+        said = {"file": archive["file"], "bytes": file.stat().st_size, "sha256": sha256, "origin": origin, **known}
+        _write_note(destination, archive, said, paths)
         if downloaded:
             file.unlink()
+
+
+def _write_note(destination: Path, archive: Map, said: Map, paths: Sequence[str]) -> None:
+    statuses = [(path, (destination / path).stat()) for path in paths]
+    files = [(path, status.st_size, status.st_mtime_ns) for path, status in statuses]
+    write_json(_note(destination, archive), {**said, "files": files})
 
 
 def _refuse_overlap(name: str, archive: Map, destination: Path, paths: Sequence[str]) -> None:

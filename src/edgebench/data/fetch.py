@@ -12,7 +12,7 @@ from typing import Any
 from edgebench.data.adapters import ANNOTATION_SUFFIXES, open_dataset
 from edgebench.data.adapters.base import MaskedImages
 from edgebench.data.adapters.listing import walk_files
-from edgebench.data.archives import fetch_archives, holds_archives, unpacked_files
+from edgebench.data.archives import fetch_archives, holds_archives, is_noted, unpacked_files
 from edgebench.data.checks import VerifiedIndex, header_fault
 from edgebench.data.images import IMAGE_SUFFIXES
 from edgebench.data.manifest import ManifestEntry
@@ -22,6 +22,7 @@ from edgebench.data.mirrors import (
     failure_summary,
     fetch_files,
     is_url,
+    link_or_copy,
     require_known_kind,
     set_aside,
 )
@@ -101,7 +102,8 @@ def _take_archives(definition: Mapping[str, Any], destination: Path, mirrors: Se
     for mirror in mirrors:
         require_known_kind(mirror)
     given = Path(mirrors[0]) if mirrors and not is_url(mirrors[0]) else None
-    if given is not None:
+    suffixes = _suffixes(definition)
+    if given is not None and not is_noted(definition, given, suffixes):
         archived = holds_archives(definition, given)
         files = ", ".join(archive["file"] for archive in definition["source"]["archives"])
         if not archived and not (given.is_dir() and any(walk_files(given))):
@@ -112,7 +114,6 @@ def _take_archives(definition: Mapping[str, Any], destination: Path, mirrors: Se
         # Archives often lie beside what was unpacked from them.
         if not archived or (given.is_dir() and any(walk_files(given)) and _is_complete(definition, given)):
             return _take_local(definition, destination, mirrors, jobs)
-    suffixes = _suffixes(definition)
     report = fetch_archives(definition, destination, mirrors, suffixes, jobs)
     (destination / ORIGIN).unlink(missing_ok=True)  # of a folder that it was filled from before
     _set_others_aside(destination, unpacked_files(definition, destination), suffixes, Path("the archives"))
@@ -195,7 +196,7 @@ def _take_shards(folder: Path, destination: Path, name: str, jobs: int, begun_be
         return _shard_report(destination, str(folder), pack_folder(folder, destination, name))
     for file in tars:
         with explaining_full_disk(destination):
-            _link_or_copy(file, destination / file.name)
+            link_or_copy(file, destination / file.name)
     return _shard_report(destination, str(folder), [])
 
 
@@ -225,7 +226,7 @@ def _take_files(definition: Mapping[str, Any], folder: Path, destination: Path, 
                 continue
             if folder != destination:
                 with explaining_full_disk(destination):
-                    _link_or_copy(file, target)
+                    link_or_copy(file, target)
             index.add(relative, target)
             report.n_new += 1
     finally:
@@ -286,17 +287,3 @@ def _check_splits(definition: Mapping[str, Any], folder: Path) -> None:
             )
         if isinstance(dataset, MaskedImages):
             dataset.check_sizes()
-
-
-def _link_or_copy(file: Path, target: Path) -> None:
-    """Give a file a second name, which costs no space, or copy it where that cannot be done."""
-    if target.exists() and target.samefile(file):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".part-{target.name}")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(file.resolve(), temporary)
-    except OSError:
-        shutil.copy2(file, temporary)
-    os.replace(temporary, target)

@@ -291,6 +291,20 @@ def set_aside(destination: Path, file: Path, relative: str, origin: str, fault: 
         log.write(f"{relative}\t{origin}\t{fault}\n")
 
 
+def link_or_copy(file: Path, target: Path) -> None:
+    """Give a file a second name, which costs no space, or copy it where that cannot be done."""
+    if target.exists() and target.samefile(file):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".part-{target.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), temporary)
+    except OSError:
+        shutil.copy2(file, temporary)
+    os.replace(temporary, target)
+
+
 @contextmanager
 def explaining_full_disk(destination: Path) -> Iterator[None]:
     """Turn the errors of a disk that is full or may not be written into an EdgebenchError."""

@@ -268,7 +268,7 @@ def _tar_members(archive: Path, content: _Bounded) -> Iterator[_Member]:
                         pass
                     return
             last = f"its member {member.name!r}"
-            opened.members = []  # which would keep them all
+            opened.members = []  # type: ignore[attr-defined]  # which would keep them all
             plain = member.isfile() and not member.issparse()
             fault = None if plain or member.isdir() else "a link or a device"
             yield _Member(member.name, member.size, member.isdir(), fault, partial(opened.extractfile, member))

@@ -173,7 +173,7 @@ class TestServers:
         assert fetch(wanted, None, tmp_path / "data").n_new == 0
         server.mood["images.zip"] = "corrupt"
         with pytest.raises(DataError, match=r"images\.zip: .*MD5 [0-9a-f]{12}\.\.\., expected [0-9a-f]{12}"):
-            fetch(wanted, None, tmp_path / "other")
+            fetch(wanted, None, tmp_path / "elsewhere/data")
 
 
 class TestUnpinned:
@@ -267,6 +267,54 @@ class TestFolders:
                 fetch(definition(owners, "http://127.0.0.1:9"), None, tmp_path / "data", [str(tmp_path / given)])
 
 
+class TestUnpackedElsewhere:
+    """Archives that another data set, or an earlier definition of this one, has unpacked already."""
+
+    def test_they_are_linked_and_not_downloaded(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        one, both = definition(owners, server.url), definition(owners, server.url)
+        both["source"]["archives"][1]["only"] = ["?.png"]  # another choice of the second one
+        fetch(one, None, tmp_path / "one")
+        server.seen.clear()
+        report = fetch(both, None, tmp_path / "both")
+        assert found(tmp_path / "both") == content
+        assert set(server.seen) == {"masks.tar.gz"}
+        assert (tmp_path / "both/images/1.png").samefile(tmp_path / "one/images/1.png")
+        assert [each["origin"] for each in report.archives] == [
+            f"{server.url}/{file}" for file in ("images.zip", "masks.tar.gz")
+        ]
+        assert fetch(both, None, tmp_path / "both").n_new == 0
+
+    @pytest.mark.parametrize("change", ["touched", "of another digest", "unpinned"])
+    def test_but_not_what_may_be_something_else(
+        self, server: Server, owners: Path, tmp_path: Path, change: str
+    ) -> None:
+        wanted = definition(owners, server.url)
+        fetch(wanted, None, tmp_path / "one")
+        if change == "touched":
+            (tmp_path / "one/images/1.png").write_bytes(b"x")
+        elif change == "unpinned":
+            wanted = definition(owners, server.url, pinned=False)
+        else:
+            with zipfile.ZipFile(owners / "images.zip", "a") as archive:
+                archive.writestr("release/more.md", b"x")
+            wanted = definition(owners, server.url)
+        server.seen.clear()
+        fetch(wanted, None, tmp_path / "two")
+        assert "images.zip" in server.seen
+
+    def test_the_folder_of_an_unpinned_fetch_serves_the_pinned_one(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        first = fetch(definition(owners, server.url, pinned=False), None, tmp_path / "one")
+        server.seen.clear()
+        report = fetch(definition(owners, server.url), None, tmp_path / "runs/two", [str(tmp_path / "one")])
+        assert found(tmp_path / "runs/two") == content
+        assert (report.archives, report.digest) == (first.archives, first.digest)
+        assert not server.seen
+
+
 class TestAgain:
     def test_what_is_in_place_is_kept(self, server: Server, owners: Path, tmp_path: Path) -> None:
         first = fetch(definition(owners, server.url), None, tmp_path / "data")
@@ -335,7 +383,7 @@ class TestAgain:
         wanted = definition(owners, server.url)
         for after in (False, True):
             server.seen.clear()
-            data = tmp_path / f"data{after}"
+            data = tmp_path / f"{moment} {after}" / "data"
             real = getattr(archives_module, moment)
 
             def breaking(*arguments: Any, real: Any = real, after: bool = after) -> Any:
