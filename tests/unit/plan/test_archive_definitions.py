@@ -94,5 +94,5 @@ class TestMistakes:
 
     @pytest.mark.parametrize("source", [{"local": True}, {"manifest": "a.sha256"}, {"draw": {}}, {"mirrors": ["x"]}])
     def test_two_sources(self, source: dict[str, Any]) -> None:
-        with pytest.raises(ConfigError, match="exactly one of|belongs to 'manifest'"):
+        with pytest.raises(ConfigError, match=r"exactly one of|belongs to 'manifest'"):
             dataset(archive(), **source)
