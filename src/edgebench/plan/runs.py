@@ -163,7 +163,7 @@ def is_pinned(definition: Map) -> bool:
     A checkpoint's names a commit of the hub, or digests of all files; a data set's has a manifest, digests of all
     archives, or is drawn. What a folder of one's own holds nobody knows beforehand.
     """
-    if "images" in definition:
+    if "format" not in definition:  # a data set's
         archives = definition["source"].get("archives")
         by_archives = bool(archives) and all(each.get("sha256") or each.get("md5") for each in archives)
         return by_archives or bool(definition["source"].get("manifest") or definition["source"].get("draw"))
