@@ -1,4 +1,4 @@
-"""Commands for people, and the four that the workflow calls (`run`, `table`, `figure`, `page`)."""
+"""Commands for people, and those that the workflow calls (`run`, `table`, ...)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from edgebench.cli.doctor import doctor
 from edgebench.cli.evaluate import app as evaluate_app
 from edgebench.cli.export import app as export_app
 from edgebench.cli.fetch import fetch
+from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
 from edgebench.cli.refine import refine
+from edgebench.cli.share import card
+from edgebench.cli.status import status
 from edgebench.cli.web import app as web_app
 
 app = typer.Typer(
@@ -31,6 +34,8 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(status)
+app.command()(card)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)
@@ -99,3 +104,11 @@ def page(
     from edgebench.report.page import finish_page
 
     finish_page(report)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def index(root: Root = Path(".")) -> None:
+    """Write `results/index.tsv`: one line per finished run."""
+    from edgebench.report.index import write_index
+
+    write_index(root)

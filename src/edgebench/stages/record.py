@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import edgebench
+from edgebench.errors import EdgebenchError
 from edgebench.files import digest, read_json, sha256_file, write_json
 from edgebench.plan.runs import definition_digest
 
@@ -50,7 +51,8 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
     try:
         yield extra
     except BaseException:
-        write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
+        with suppress(EdgebenchError):  # on a full disk the reason that counts is the one on its way up
+            write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
         raise
     seconds = before + time.monotonic() - clock
     record = {
@@ -91,16 +93,23 @@ def _definition(definition: Map | None) -> Map | None:
 def code() -> Map:
     """Version of edgebench, git revision with a digest of what is not committed, and libraries."""
     package = Path(edgebench.__file__).parent
-    sources = sorted(package.rglob("*.py"))
     lock = package.parents[1] / "envs" / "requirements.lock"
     return {
         "edgebench": edgebench.__version__,
         "git": _git("rev-parse", "HEAD"),
         "uncommitted": digest(difference, 16) if (difference := _git("diff", "HEAD")) else None,
-        "fingerprint": digest([(p.relative_to(package).as_posix(), sha256_file(p)) for p in sources], 16),
+        "fingerprint": fingerprint(),
         "lock": sha256_file(lock)[:16] if lock.exists() else None,
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
     }
+
+
+@cache
+def fingerprint() -> str:
+    """Digest of all sources of edgebench."""
+    package = Path(edgebench.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    return digest([(each.relative_to(package).as_posix(), sha256_file(each)) for each in sources], 16)
 
 
 def _git(*arguments: str) -> str | None:
