@@ -1,14 +1,17 @@
 # make setup   install into .venv (Python 3.11 and a C compiler are all that is needed)
 # make demo    every table and figure on drawn scenes, minutes on two cores
-# make test    all tests
+# make test    all tests but these:
+# make test-faults     kills every stage at random moments, fills disks, damages files (SEED=0 KILLS=240)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
+SEED ?= 0
+KILLS ?= 240
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-faults lint bench clean
 
 setup: $(STAMP)
 
@@ -31,6 +34,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+test-faults: setup
+	@$(BIN)/python -m pytest tests/faults -n $(CORES) --dist worksteal --fault-seed $(SEED) --kills $(KILLS) \
+		--fault-report results/faults.json
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks docs

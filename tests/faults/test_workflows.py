@@ -1,0 +1,115 @@
+"""Whole workflows killed with all their jobs, and two of them on one folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.campaign import Tally
+from tests.faults.compare import differences
+from tests.faults.test_clock import scramble
+from tests.workflow.conftest import CLASSICAL, Repository, clean_environment, copy_repository
+
+KILLS = 6
+# Seconds per image would differ from one undisturbed workflow to the next.
+EXPERIMENT = CLASSICAL | {"columns": ["seval_ods", "ac"], "figures": ["precision_recall"]}
+TARGETS = ("tables", "figures", "--quiet", "rules")
+RESULTS = ("results/runs", "results/tables", "results/figures")
+
+
+def start(repository: Repository) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *TARGETS],
+        cwd=repository.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_session(workflow: subprocess.Popen[str]) -> None:
+    """Kill a workflow and every process that it or its jobs started, as a machine does that goes down."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            *_, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == workflow.pid:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended by itself meanwhile
+    workflow.wait(60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A finished workflow."""
+    repository = copy_repository(root, tmp_path_factory.mktemp("workflow"), {"classical": EXPERIMENT})
+    repository.snakemake(*TARGETS)
+    return repository
+
+
+def finished(repository: Repository) -> list[Path]:
+    """Records of runs that are finished."""
+    return list(repository.folder.glob("results/runs/*/*/run.json"))
+
+
+def losses(struck: Repository, calm: Repository) -> list[str]:
+    return [f"{part}/{line}" for part in RESULTS for line in differences(struck.folder / part, calm.folder / part)]
+
+
+def test_a_workflow_that_is_killed(
+    undisturbed: Repository, root: Path, tally: Tally, tmp_path: Path, seed: int
+) -> None:
+    """Again and again, and before the last start every file is given a time in the past or in the future."""
+    calm, rng = undisturbed, random.Random(f"{seed} workflow")
+    tally.stage = "workflow"
+    struck = copy_repository(root, tmp_path / "struck", {"classical": EXPERIMENT})
+    locked = "nothing was locked"
+    for _ in range(KILLS):
+        # Told by what is finished, so that kills are spread on slow and on busy machines, too.
+        enough = len(finished(struck)) + rng.randint(0, 3)
+        workflow = start(struck)
+        while len(finished(struck)) < enough and workflow.poll() is None:
+            time.sleep(0.05)
+        try:
+            workflow.wait(rng.uniform(0, 3))
+            break
+        except subprocess.TimeoutExpired:
+            kill_session(workflow)
+        tally.faults += 1
+        if any((struck.folder / ".snakemake/locks").glob("*")):
+            locked = struck.snakemake(*TARGETS, check=False)
+            struck.snakemake("--unlock")
+    assert tally.faults >= KILLS // 2
+    assert "--unlock" in locked
+    scramble(struck.folder / "results", rng)
+    struck.snakemake(*TARGETS)
+    tally.losses = losses(struck, calm)
+    assert struck.planned("tables", "figures") == {}
+    assert tally.losses == []
+
+
+def test_two_workflows_on_one_folder(undisturbed: Repository, root: Path, tally: Tally, tmp_path: Path) -> None:
+    """The second is told, and the first is not disturbed."""
+    calm = undisturbed
+    tally.stage, tally.fault, tally.faults = "workflow", "two at once", 1
+    repository = copy_repository(root, tmp_path / "both", {"classical": EXPERIMENT})
+    first = start(repository)
+    while not any((repository.folder / ".snakemake/locks").glob("*")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = repository.snakemake(*TARGETS, check=False)
+    said, _ = first.communicate(timeout=600)
+    assert first.returncode == 0, said
+    if "cannot be locked" not in second:
+        tally.losses.append(f"the second was not told: {second[-1500:]}")
+    tally.losses += losses(repository, calm)
+    assert tally.losses == []
