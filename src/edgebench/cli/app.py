@@ -15,7 +15,7 @@ from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
 from edgebench.cli.refine import refine
-from edgebench.cli.share import card
+from edgebench.cli.share import card, crate
 from edgebench.cli.status import status
 from edgebench.cli.web import app as web_app
 
@@ -36,6 +36,7 @@ app.command()(fetch)
 app.command()(plan)
 app.command()(status)
 app.command()(card)
+app.command()(crate)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)
