@@ -14,6 +14,7 @@ from edgebench.cli.fetch import fetch
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
 from edgebench.cli.refine import refine
+from edgebench.cli.share import publish, pull
 from edgebench.cli.web import app as web_app
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(publish)
+app.command()(pull)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgebench.errors import ConfigError, DataError
+from edgebench.errors import ConfigError, DataError, nearest
+from edgebench.plan.tables import Table
 from edgebench.plan.workbench import Workbench
 
 Set = Annotated[
@@ -44,6 +45,24 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
     bench = Workbench(root.resolve(), {key: value for key, value in chosen.items() if value})
     bench.check_overrides()
     return bench
+
+
+def tables_of(bench: Workbench, scale: str, target: str | None) -> list[Table]:
+    """The tables that a person names: one, all of a paper, or without a name those that the scale makes.
+
+    Raises:
+        ConfigError: there is no such table, paper or scale; names the nearest.
+    """
+    if scale not in bench.names("scales"):
+        raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
+    planned = bench.plan(scale)
+    if target is None:
+        return planned.targets()
+    known = bench.names("experiments")
+    tables = [planned.table(name) for name in known if target in (name, name.split("/")[0])]
+    if not tables:
+        raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, known)}")
+    return tables
 
 
 def find_weights(root: Path, name_or_file: str, method: str) -> Path:

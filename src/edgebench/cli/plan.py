@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgebench.cli.options import Root, Set, workbench
-from edgebench.errors import ConfigError, nearest
+from edgebench.cli.options import Root, Set, tables_of, workbench
 from edgebench.files import read_json
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
-from edgebench.plan.workbench import Workbench
 
 
 def plan(
@@ -24,7 +22,10 @@ def plan(
     changes: Set = None,
     checkpoints: Annotated[
         str | None,
-        typer.Option(help="build or pull: train, or take released weights.", show_default="that of config.yaml"),
+        typer.Option(
+            help="build, pull (released weights and shared runs alone) or auto (shared runs, else built).",
+            show_default="that of config.yaml",
+        ),
     ] = None,
     runs: Annotated[bool, typer.Option("--runs", help="List every run.")] = False,
     root: Root = Path("."),
@@ -46,30 +47,33 @@ def plan(
     from edgebench.report.estimate import estimate, render
 
     bench = workbench(root, changes, checkpoints)
-    wanted = _runs(bench, scale or bench.config.scale, target)
+    tables = tables_of(bench, scale or bench.config.scale, target)
+    wanted = list({run.id: run for table in tables for run in table.runs}.values())
+    # With what is shared, many a run need not be made; without, everything behind the tables is counted.
+    outlook = bench.outlook(wanted if bench.config.checkpoints == "build" else _opened(tables), root)
     records = [read_json(path) for path in sorted((root / "results" / "runs").glob("*/*/run.json"))]
     console = Console()
     console.print(f"[bold]{target or 'All tables'}[/bold] at scale {scale or bench.config.scale}")
     if runs:
         for run in wanted:
-            state = "done" if (root / run.record).exists() else "to do"
-            console.print(f"  {state:5}  {run.role}: {run.name}", highlight=False)
-    console.print(render(estimate([run.spec() for run in wanted], records)))
+            console.print(f"  {_SAID[outlook.states.get(run.id)]:5}  {run.role}: {run.name}", highlight=False)
+    made = [run for run in wanted if outlook.states.get(run.id) in ("done", "build", "refused")]
+    console.print(render(estimate([run.spec() for run in made], records)))
+    if shared := outlook.of("pull"):
+        console.print(f"{len(shared)} runs are shared and would be pulled (`edgebench pull`).", highlight=False)
+    for run in outlook.of("refused"):
+        console.print(
+            f"[red]An error[/red] with checkpoints: pull, which starts no training: {run.folder} is neither shared nor "
+            f"taken from released weights. `checkpoints: auto` trains it.",
+            highlight=False,
+        )
 
 
-def _runs(bench: Workbench, scale: str, target: str | None) -> list[Run]:
-    if scale not in bench.names("scales"):
-        raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
-    planned = bench.plan(scale)
-    if target is None:
-        return _runs_of(planned.targets())
-    known = bench.names("experiments")
-    tables = [planned.table(name) for name in known if target in (name, name.split("/")[0])]
-    if not tables:
-        raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, known)}")
-    return _runs_of(tables)
+_SAID = {"done": "done", "build": "to do", "refused": "error", "pull": "pull", None: "–"}
 
 
-def _runs_of(tables: list[Table]) -> list[Run]:
-    runs = [run for table in tables for each in table.evaluations for run in [*each.upstream(), each]]
-    return list({run.id: run for run in runs}.values())
+def _opened(tables: list[Table]) -> list[Run]:
+    """Runs whose files the tables and their figures open."""
+    figures = [(table, figure) for table in tables for figure in [None, *table.experiment.figures]]
+    return [run for table, figure in figures for run in table.reads(figure)]
+

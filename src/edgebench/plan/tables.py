@@ -66,6 +66,16 @@ FIGURES = {
 }
 
 
+OF_NUMBERS = {
+    "precision_recall",
+    "quality_against_time",
+    "quality_against_steps",
+    "f_curves",
+    "e_curves",
+    "divergence_curves",
+}
+"""Figures that are drawn of numbers alone; the others open the data set, too."""
+
 STAGE_1 = "trace_attention"
 """The method whose runs make TRACE's pseudo labels."""
 
@@ -116,10 +126,24 @@ class SeedRuns:
             **({"behind": behind} if (behind := self._behind()) else {}),
         }
 
-    def _behind(self) -> Map:
-        """Folders of the runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
+    def _behind(self) -> dict[str, str]:
+        return {name: run.folder for name, run in self._spoken_of().items()}
+
+    def _spoken_of(self) -> dict[str, Run]:
+        """Runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
         runs = {"edges": self.predict.inputs.get("edges"), "labels": _nearest(self.predict, STAGE_1)}
-        return {name: run.folder for name, run in runs.items() if run is not None}
+        return {name: run for name, run in runs.items() if run is not None}
+
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files a table or a figure opens for this row."""
+        opened = [self.predict, *self.evaluations.values(), *self._spoken_of().values()]
+        if "weights" in self.predict.inputs:
+            opened.append(self.predict.inputs["weights"])
+        if figure is not None and figure not in OF_NUMBERS:
+            opened.append(self.predict.inputs["dataset"])
+        if figure == "divergence_curves":  # goes from run to run back to the labels
+            opened += [run for run in self.predict.upstream() if run.stage != "fetch"]
+        return opened
 
 
 @dataclass(frozen=True)
@@ -193,6 +217,17 @@ class Table:
     def predictions(self) -> list[Run]:
         """All predict runs that are scored."""
         return [seed.predict for row in self.rows for seed in row.runs]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run behind the table, each once, in an order in which they could be carried out."""
+        ordered = [run for each in self.evaluations for run in [*each.upstream(), each]]
+        return list({run.id: run for run in ordered}.values())
+
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files the table, or one of its figures, is made of."""
+        opened = [run for row in self.rows for seed in row.runs for run in seed.reads(figure)]
+        return list({run.id: run for run in opened}.values())
 
     @cached_property
     def id(self) -> str:
