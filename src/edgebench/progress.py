@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOG_EVERY_SECONDS = 30.0
+
+Listener = Callable[[str, int, int | None], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def told(listener: Listener) -> Iterator[None]:
+    """Within the body, tell `listener` of every step: what is being done, how much is done, and of how much."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class Display:
@@ -57,6 +71,8 @@ class Display:
 
     def update(self, done: int, note: str = "") -> None:
         """Say that `done` items are finished; `note` is what else there is to say, such as the loss."""
+        for listener in _listeners:
+            listener(self.description, done, self.total)
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=done, note=note)
         elif self.shown and time.monotonic() - self.last >= LOG_EVERY_SECONDS:

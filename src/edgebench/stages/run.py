@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
+from edgebench.plan.attempts import UNFINISHED, attempted
 from edgebench.stages.memory import how_to_save_memory, short_of_memory
 from edgebench.stages.record import recorded
 from edgebench.stages.spec import RunSpec, read_spec
-
-UNFINISHED = ".unfinished"
 
 
 def carry_out(spec_file: Path, threads: int = 1) -> Path:
@@ -56,15 +55,13 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         if spec.content["stage"] == "train":
             _within_memory(stage, spec)  # begins with waiting for the first process, which tidies the folder
         return spec.folder
-    unfinished = spec.folder / UNFINISHED
-    if not unfinished.exists() and spec.content["stage"] != "fetch":
+    if not (spec.folder / UNFINISHED).exists() and spec.content["stage"] != "fetch":
         shutil.rmtree(spec.folder, ignore_errors=True)
     spec.folder.mkdir(parents=True, exist_ok=True)
-    unfinished.touch()
-    with recorded(spec.content, spec.folder) as extra:
-        extra.update(_within_memory(stage, spec))
-    shutil.rmtree(spec.folder / "work", ignore_errors=True)
-    unfinished.unlink()
+    with attempted(spec.folder):
+        with recorded(spec.content, spec.folder) as extra:
+            extra.update(_within_memory(stage, spec))
+        shutil.rmtree(spec.folder / "work", ignore_errors=True)
     return spec.folder
 
 

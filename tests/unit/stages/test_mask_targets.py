@@ -14,10 +14,11 @@ from edgebench.data.adapters import open_dataset
 from edgebench.errors import DataError
 from edgebench.files import read_json, write_json
 from edgebench.metrics.masks import mask_skeleton
+from edgebench.plan.attempts import UNFINISHED
 from edgebench.stages import evaluate_masks
 from edgebench.stages.evaluate_masks import MaskItem, evaluate_items, mask_protocol
 from edgebench.stages.inputs import SKELETONS
-from edgebench.stages.run import UNFINISHED, carry_out
+from edgebench.stages.run import carry_out
 
 SIZE = (20, 30)
 
