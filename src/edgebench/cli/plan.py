@@ -12,6 +12,8 @@ from edgebench.files import read_json
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
 
+_SAID = {"done": "done", "build": "to do", "refused": "error", "pull": "pull", None: "–"}
+
 
 def plan(
     target: Annotated[
@@ -56,7 +58,8 @@ def plan(
     console.print(f"[bold]{target or 'All tables'}[/bold] at scale {scale or bench.config.scale}")
     if runs:
         for run in wanted:
-            console.print(f"  {_SAID[outlook.states.get(run.id)]:5}  {run.role}: {run.name}", highlight=False)
+            state = "done" if (root / run.record).exists() else outlook.states.get(run.id)
+            console.print(f"  {_SAID[state]:5}  {run.role}: {run.name}", highlight=False)
     made = [run for run in wanted if outlook.states.get(run.id) in ("done", "build", "refused")]
     console.print(render(estimate([run.spec() for run in made], records)))
     if shared := outlook.of("pull"):
@@ -67,9 +70,6 @@ def plan(
             f"taken from released weights. `checkpoints: auto` trains it.",
             highlight=False,
         )
-
-
-_SAID = {"done": "done", "build": "to do", "refused": "error", "pull": "pull", None: "–"}
 
 
 def _opened(tables: list[Table]) -> list[Run]:

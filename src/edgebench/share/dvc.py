@@ -49,7 +49,7 @@ class Dvc:
         complaints = []
         for start in range(0, len(targets), _TARGETS):
             done = subprocess.run(
-                [sys.executable, "-m", "dvc", command, "--quiet", *targets[start : start + _TARGETS]],
+                [sys.executable, "-m", "dvc", command, *targets[start : start + _TARGETS]],
                 cwd=self.root,
                 env={**os.environ, "DVC_NO_ANALYTICS": "1"},
                 capture_output=True,

@@ -110,7 +110,7 @@ def _download(dvc: Dvc, artifacts: Iterable[Artifact]) -> str:
 def _unpacked(root: Path, artifact: Artifact, manifest: Manifest, complaint: str) -> Outcome:
     archive = root / artifact.archive
     if not archive.exists():
-        return Outcome(artifact, "missing", f"is shared, but did not come. {complaint}")
+        return Outcome(artifact, "missing", f"the remote lacks it, or DVC found it damaged there. {complaint}")
     if archive.stat().st_size != manifest.archive.bytes or sha256_file(archive) != manifest.archive.sha256:
         return Outcome(
             artifact,
