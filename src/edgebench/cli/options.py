@@ -47,21 +47,24 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
     return bench
 
 
+ALL = "all"
+
+
 def tables_of(bench: Workbench, scale: str, target: str | None) -> list[Table]:
-    """The tables that a person names: one, all of a paper, or without a name those that the scale makes.
+    """The tables that a person names: one, those of a paper, or `all` that the scale makes.
 
     Raises:
-        ConfigError: there is no such table, paper or scale; names the nearest.
+        ConfigError: there is no such scale, table or paper.
     """
     if scale not in bench.names("scales"):
         raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
     planned = bench.plan(scale)
-    if target is None:
+    if target in (None, ALL):
         return planned.targets()
     known = bench.names("experiments")
     tables = [planned.table(name) for name in known if target in (name, name.split("/")[0])]
     if not tables:
-        raise ConfigError(f"{target}: there is no such table or paper.{nearest(target, known)}")
+        raise ConfigError(f"{target}: there is no such table or paper.{nearest(str(target), known)}")
     return tables
 
 

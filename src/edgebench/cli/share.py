@@ -12,7 +12,7 @@ from edgebench.cli.options import Root, Set, tables_of, workbench
 from edgebench.errors import ConfigError, DataError, EdgebenchError
 from edgebench.plan.catalogue import read_catalogue
 from edgebench.plan.runs import Run
-from edgebench.plan.tables import Table
+from edgebench.plan.tables import Table, runs_of
 from edgebench.plan.workbench import Workbench
 
 Target = Annotated[
@@ -128,4 +128,4 @@ def _resolve(bench: Workbench, target: str, scale: str | None) -> tuple[list[Tab
     if found := _ID.fullmatch(target.rstrip("/")):
         return [], [bench.find_run(Path(target).name if "-" in target else found[1])]
     tables = tables_of(bench, scale or bench.config.scale, target)
-    return tables, list({run.id: run for table in tables for run in table.runs}.values())
+    return tables, runs_of(tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from edgebench.errors import ConfigError
@@ -11,22 +10,22 @@ Map = dict[str, Any]
 
 
 def merge(base: Map, layer: Map) -> Map:
-    """Return `base` with `layer` laid over it; neither is changed.
+    """Return `base` with `layer` laid over it; neither is changed, and the result shares their parts.
 
     A map merges into a map, any other value replaces, `key!: {...}` replaces a map instead of merging into
     it, and `key: null` removes the key, so that the model's default applies again.
     """
-    merged = copy.deepcopy(base)
+    merged = dict(base)
     for key, value in layer.items():
         if isinstance(key, str) and key.endswith("!"):  # other keys are numbers that stand for something
-            merged[key[:-1]] = copy.deepcopy(value)
+            merged[key[:-1]] = value
         elif value is None:
             merged.pop(key, None)
         elif isinstance(value, dict):
             below = merged.get(key)
             merged[key] = merge(below if isinstance(below, dict) else {}, value)
         else:
-            merged[key] = copy.deepcopy(value)
+            merged[key] = value
     return merged
 
 

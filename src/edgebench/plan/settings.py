@@ -10,6 +10,7 @@ field's name.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -199,36 +200,38 @@ def _marked(annotation_metadata: list[Any], marker: _Marker) -> bool:
     return any(each is marker for each in annotation_metadata)
 
 
-def fields_by_scale(model: type[Settings]) -> set[str]:
+@cache
+def fields_by_scale(model: type[Settings]) -> frozenset[str]:
     """Names of the fields that a scale may change."""
-    return {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)} | scale_defaults(
-        model
-    )
+    own = {name for name, field in model.model_fields.items() if _marked(field.metadata, BY_SCALE)}
+    return scale_defaults(model) | own
 
 
-def scale_defaults(model: type[Settings]) -> set[str]:
+@cache
+def scale_defaults(model: type[Settings]) -> frozenset[str]:
     """Names of the fields that a scale may choose, where no row of a table does."""
-    return {name for name, field in model.model_fields.items() if _marked(field.metadata, SCALE_DEFAULT)}
+    return frozenset(name for name, field in model.model_fields.items() if _marked(field.metadata, SCALE_DEFAULT))
 
 
-def role_fields(model: type[Settings]) -> set[str]:
+def role_fields(model: type[Settings]) -> frozenset[str]:
     """Names of the fields whose value names another run of the recipe."""
     return _fields_with(model, ROLE)
 
 
-def checkpoint_fields(model: type[Settings]) -> set[str]:
+def checkpoint_fields(model: type[Settings]) -> frozenset[str]:
     """Names of the fields whose value names a released checkpoint."""
     return _fields_with(model, CHECKPOINT)
 
 
-def _fields_with(model: type[Settings], marker: _Marker) -> set[str]:
+@cache
+def _fields_with(model: type[Settings], marker: _Marker) -> frozenset[str]:
     def inside(annotation: Any) -> bool:
         if _marked(list(getattr(annotation, "__metadata__", ())), marker):
             return True
         return any(inside(each) for each in getattr(annotation, "__args__", ()))
 
-    return {
+    return frozenset(
         name
         for name, field in model.model_fields.items()
         if _marked(field.metadata, marker) or inside(field.annotation)
-    }
+    )

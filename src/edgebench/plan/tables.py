@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -218,16 +219,9 @@ class Table:
         """All predict runs that are scored."""
         return [seed.predict for row in self.rows for seed in row.runs]
 
-    @cached_property
-    def runs(self) -> list[Run]:
-        """Every run behind the table, each once, in an order in which they could be carried out."""
-        ordered = [run for each in self.evaluations for run in [*each.upstream(), each]]
-        return list({run.id: run for run in ordered}.values())
-
     def reads(self, figure: str | None = None) -> list[Run]:
         """Runs whose files the table, or one of its figures, is made of."""
-        opened = [run for row in self.rows for seed in row.runs for run in seed.reads(figure)]
-        return list({run.id: run for run in opened}.values())
+        return _each_once(run for row in self.rows for seed in row.runs for run in seed.reads(figure))
 
     @cached_property
     def id(self) -> str:
@@ -356,6 +350,29 @@ class Table:
     def figure_files(self) -> list[str]:
         """The pictures made of the same runs."""
         return [f"results/figures/{self.scale_name}/{self.name}-{each}.png" for each in self.experiment.figures]
+
+
+def by_paper(tables: Iterable[Table]) -> dict[str, list[Table]]:
+    """The tables of each paper."""
+    found: dict[str, list[Table]] = {}
+    for table in tables:
+        found.setdefault(table.name.split("/", 1)[0], []).append(table)
+    return found
+
+
+def runs_of(tables: Iterable[Table]) -> list[Run]:
+    """The runs that tables need, each once, in an order in which they could be carried out."""
+    return _each_once(run for table in tables for each in table.evaluations for run in [*each.upstream(), each])
+
+
+def opened_by(tables: Iterable[Table]) -> list[Run]:
+    """The runs whose files tables and their figures are made of, each once."""
+    made = [(table, figure) for table in tables for figure in [None, *table.experiment.figures]]
+    return _each_once(run for table, figure in made for run in table.reads(figure))
+
+
+def _each_once(runs: Iterable[Run]) -> list[Run]:
+    return list({run.id: run for run in runs}.values())
 
 
 @dataclass(frozen=True)

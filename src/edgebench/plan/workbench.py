@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -53,7 +53,8 @@ class Workbench:
         self.config = validate(Config, content, self._shown(path))
         self._plans: dict[str, Plan] = {}
         self._definitions: dict[Path, Strict] = {}
-        self._fetches: dict[str, Run] = {}
+        self._names: dict[str, list[str]] = {}
+        self._fetches: dict[tuple[str, str], Run] = {}
 
     # Definitions
 
@@ -74,8 +75,11 @@ class Workbench:
 
     def names(self, kind: str) -> list[str]:
         """Names of all definitions of a kind: `checkpoints`, `datasets`, `experiments`, `protocols`, ..."""
-        folder = self.root / "config" / kind
-        return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+        if kind not in self._names:
+            folder = self.root / "config" / kind
+            found = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+            self._names[kind] = sorted(found)
+        return self._names[kind]
 
     def dataset(self, name: str) -> Dataset:
         """The definition of a data set."""
@@ -267,13 +271,20 @@ class Workbench:
 
     def fetch_run(self, dataset: str) -> Run:
         """The run that fetches a data set; the same for every scale."""
-        if dataset not in self._fetches:
-            self._fetches[dataset] = _fetch_run("dataset", self.dataset_map(dataset))
-        return self._fetches[dataset]
+        return self._fetch_run("dataset", dataset, self.dataset_map)
 
     def checkpoint_run(self, name: str) -> Run:
         """The run that fetches a released checkpoint; the same for every scale."""
-        return _fetch_run("checkpoint", self.checkpoint(name).model_dump(mode="json", exclude_none=True))
+        return self._fetch_run("checkpoint", name, self._checkpoint_map)
+
+    def _checkpoint_map(self, name: str) -> Map:
+        return self.checkpoint(name).model_dump(mode="json", exclude_none=True)
+
+    def _fetch_run(self, kind: Literal["dataset", "checkpoint"], name: str, definition: Callable[[str], Map]) -> Run:
+        # One object each, because a run's identity is costly to compute and most runs go back to these.
+        if (kind, name) not in self._fetches:
+            self._fetches[kind, name] = _fetch_run(kind, definition(name))
+        return self._fetches[kind, name]
 
     def released_run(self, name: str) -> Run:
         """The run that makes our weights of a released checkpoint; the same for every scale.

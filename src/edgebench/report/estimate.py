@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +54,31 @@ class RoleCost:
 
 
 @dataclass(frozen=True)
+class PaperCost:
+    """The runs that the tables of one paper need; what papers share counts for each of them.
+
+    Attributes:
+        paper: Name of the paper, or `all` for everything once.
+        to_do: Runs without a record.
+        done: Runs with one.
+        hours: Run time added up, as if one run followed the other.
+        gpu_hours: Run time times GPUs.
+        disk_mb: What the runs leave on disk besides downloads, MB.
+        download_mb: What is still to be fetched, as far as its size is known, MB.
+        unknown: Downloads whose size is not known.
+    """
+
+    paper: str
+    to_do: int
+    done: int
+    hours: float
+    gpu_hours: float
+    disk_mb: float
+    download_mb: float
+    unknown: int
+
+
+@dataclass(frozen=True)
 class Terms:
     """A data set or a released checkpoint that the runs need, and on which terms.
 
@@ -60,6 +86,7 @@ class Terms:
         megabytes: Size of the download; None where it is not known.
         gate: What the person must do first; empty for nothing.
         pinned: Whether the definition admits one content only.
+        here: Whether it was fetched already.
     """
 
     name: str
@@ -69,13 +96,22 @@ class Terms:
     megabytes: float | None
     gate: str
     pinned: bool
+    here: bool = False
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a list of runs: by role, in the order the roles first appear, and what they need from elsewhere."""
+    """Cost of a list of runs, and what they need from elsewhere.
+
+    Attributes:
+        roles: By role, in the order in which they first appear.
+        papers: By paper, and at last everything once.
+        shared: Runs that several papers need.
+    """
 
     roles: list[RoleCost]
+    papers: list[PaperCost]
+    shared: int
     datasets: list[Terms]
     checkpoints: list[Terms]
 
@@ -91,43 +127,79 @@ class Estimate:
 
     @property
     def disk_mb(self) -> float:
-        """What everything still to do leaves on disk, MB, without downloads."""
+        """What everything still to do leaves on disk, MB, downloads included."""
         return sum(role.disk_mb for role in self.roles)
 
 
-def estimate(specs: Iterable[Spec], records: Sequence[Spec]) -> Estimate:
+def estimate(
+    specs: Iterable[Spec], records: Sequence[Spec], papers: Mapping[str, Collection[str]] | None = None
+) -> Estimate:
     """Cost of `specs`, each id counted once.
 
     Args:
         specs: Run specs of the plan.
         records: `run.json` of finished runs, on this machine or pulled. A run whose id is among them is done;
             the others are what the cost of similar runs is measured on.
+        papers: Ids of the runs that each paper's tables need.
     """
     unique = {spec["id"]: spec for spec in specs}
-    finished = {record["id"] for record in records}
-    by_role: dict[str, list[Spec]] = {}
-    for spec in unique.values():
-        by_role.setdefault(spec["role"], []).append(spec)
+    finished = {record["id"] for record in records} & unique.keys()
+    alike: dict[tuple[Any, ...], list[Spec]] = {}
+    for record in records:
+        alike.setdefault(_kind(record), []).append(record)
+    costs = {id: run_cost(spec, alike.get(_kind(spec), [])) for id, spec in unique.items() if id not in finished}
+    by_role: dict[str, list[str]] = {}
+    for id, spec in unique.items():
+        by_role.setdefault(spec["role"], []).append(id)
+    papers = papers or {}
+    needed = Counter(id for ids in papers.values() for id in ids)
     return Estimate(
-        roles=[_role(role, runs, finished, records) for role, runs in by_role.items()],
-        datasets=_terms(unique.values(), "dataset"),
-        checkpoints=_terms(unique.values(), "checkpoint"),
+        roles=[_role(role, ids, costs) for role, ids in by_role.items()],
+        papers=[_paper(paper, ids, unique, costs) for paper, ids in {**papers, "all": list(unique)}.items()],
+        shared=sum(needed[id] > 1 for id in unique),
+        datasets=_terms(unique.values(), "dataset", finished),
+        checkpoints=_terms(unique.values(), "checkpoint", finished),
     )
 
 
-def _role(role: str, specs: list[Spec], finished: set[str], records: Sequence[Spec]) -> RoleCost:
-    costs = [run_cost(spec, records) for spec in specs if spec["id"] not in finished]
-    bases = sorted({cost.basis for cost in costs}, reverse=True)
+def _role(role: str, ids: list[str], costs: Mapping[str, RunCost]) -> RoleCost:
+    found = [costs[id] for id in ids if id in costs]
+    bases = sorted({cost.basis for cost in found}, reverse=True)
     return RoleCost(
         role=role,
-        to_do=len(costs),
-        done=len(specs) - len(costs),
-        hours=sum(cost.hours for cost in costs),
-        gpu_hours=sum(cost.gpu_hours for cost in costs),
-        disk_mb=sum(cost.disk_mb for cost in costs),
-        vram_gb=max((cost.vram_gb for cost in costs), default=0.0),
+        to_do=len(found),
+        done=len(ids) - len(found),
+        hours=sum(cost.hours for cost in found),
+        gpu_hours=sum(cost.gpu_hours for cost in found),
+        disk_mb=sum(cost.disk_mb for cost in found),
+        vram_gb=max((cost.vram_gb for cost in found), default=0.0),
         basis=" and ".join(bases),  # type: ignore[arg-type]
     )
+
+
+def _paper(paper: str, ids: Collection[str], specs: Mapping[str, Spec], costs: Mapping[str, RunCost]) -> PaperCost:
+    to_do = [id for id in ids if id in costs]
+    fetches = [specs[id] for id in to_do if specs[id]["stage"] == "fetch"]
+    sizes = [download_bytes(each) for each in fetches]
+    return PaperCost(
+        paper=paper,
+        to_do=len(to_do),
+        done=len(ids) - len(to_do),
+        hours=sum(costs[id].hours for id in to_do),
+        gpu_hours=sum(costs[id].gpu_hours for id in to_do),
+        disk_mb=sum(costs[id].disk_mb for id in to_do if specs[id]["stage"] != "fetch"),
+        download_mb=sum(size for size in sizes if size is not None) / 1e6,
+        unknown=sum(size is None for size in sizes),
+    )
+
+
+def download_bytes(spec: Spec) -> int | None:
+    """Size of what a fetch run brings from elsewhere; 0 for what edgebench draws, None where nobody knows."""
+    definition = spec.get("dataset") or spec.get("checkpoint") or {}
+    if (definition.get("source") or {}).get("draw"):
+        return 0
+    size: int | None = definition.get("bytes")
+    return size
 
 
 def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
@@ -180,8 +252,10 @@ def _ratio(mine: float | None, theirs: float | None) -> float:
     return mine / theirs if mine and theirs else 1.0
 
 
-def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> list[Terms]:
+def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"], finished: Collection[str]) -> list[Terms]:
     definitions = {spec[kind]["name"]: spec[kind] for spec in specs if spec.get(kind)}
+    fetched = [spec for spec in specs if spec["stage"] == "fetch" and spec["id"] in finished]
+    here = {spec[kind]["name"] for spec in fetched if spec.get(kind)}
     return [
         Terms(
             name=name,
@@ -194,6 +268,7 @@ def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> lis
                 "manual": f"Get the files yourself, then: `edgebench fetch {name} --accept-terms --mirror FOLDER`.",
             }.get(each.get("gate", "none"), ""),
             pinned=kind == "dataset" or is_pinned(each),
+            here=name in here,
         )
         for name, each in definitions.items()
     ]
@@ -201,13 +276,14 @@ def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"]) -> lis
 
 def render(estimated: Estimate) -> RenderableType:
     """The estimate as tables for the terminal."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    costs = Table(title="Runs", title_justify="left")
-    costs.add_column("role")
+    costs = Table(title="Runs", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    costs.add_column("role", no_wrap=True)
     for name in ("to do", "done", "hours", "GPU-hours", "GPU memory", "disk"):
         costs.add_column(name, justify="right")
     costs.add_column("basis")
@@ -223,17 +299,49 @@ def render(estimated: Estimate) -> RenderableType:
         _hours(estimated.hours), _hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
     )  # fmt: skip
     lines: list[RenderableType] = []
+    if len(estimated.papers) > 2:
+        lines += [_by_paper(estimated.papers), Text(_shared(estimated), "dim")]
+    if gated := [each.name for each in (*estimated.datasets, *estimated.checkpoints) if each.gate and not each.here]:
+        lines.append(Text(f"You are needed first, to accept terms or to get files: {', '.join(gated)} (see below)."))
     for title, needed in (("Data sets", estimated.datasets), ("Released checkpoints", estimated.checkpoints)):
         if needed:
-            lines.append(Text(title, style="italic"))
+            lines += ["", Text(title, style="italic")]
         for each in needed:
-            size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ""
+            size = f", {megabytes(each.megabytes)}" if each.megabytes is not None else ", size not known"
+            size += ", here already" if each.here else ""
             head = Text.assemble((each.name, "bold"), f": {each.title}{size}. Licence: {each.licence}.")
             lines += [head, Padding(Text(f"{each.terms} {each.gate}".strip()), (0, 0, 0, 4))]
             if not each.pinned:
                 reason = "not pinned: its owners may change it; when it is fetched, the lines that pin it are printed."
                 lines.append(Padding(Text(reason), (0, 0, 0, 4)))
     return Group(costs, *lines)
+
+
+def _by_paper(papers: list[PaperCost]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(title="Papers", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    shown.add_column("paper", no_wrap=True)
+    for name in ("to do", "done", "hours", "GPU-hours", "disk", "downloads"):
+        shown.add_column(name, justify="right")
+    for each in papers:
+        if each.paper == "all":
+            shown.add_section()
+        unknown = f" and {each.unknown} of unknown size" if each.unknown else ""
+        shown.add_row(
+            each.paper, str(each.to_do), str(each.done), _hours(each.hours), _hours(each.gpu_hours),
+            megabytes(each.disk_mb), megabytes(each.download_mb) + unknown,
+        )  # fmt: skip
+    return shown
+
+
+def _shared(estimated: Estimate) -> str:
+    """What tells why the papers add up to more than everything."""
+    if not estimated.shared:
+        return "No run serves more than one paper."
+    runs = "1 run serves" if estimated.shared == 1 else f"{estimated.shared} runs serve"
+    return f"{runs} more than one paper: each paper counts them, the last line counts them once."
 
 
 def _hours(hours: float) -> str:

@@ -85,6 +85,12 @@ class TestDoctor:
 
 
 class TestPlan:
+    def test_all_by_paper(self, root: Path) -> None:
+        output = run(root, "plan", "all", "--scale", "demo")
+        assert output == run(root, "plan", "--scale", "demo")
+        for word in ("All tables", "diffdis", "memo", "trace", "downloads", "more than one paper"):
+            assert word in output
+
     def test_says_runs_hours_disk_and_terms(self, root: Path) -> None:
         output = run(root, "plan", "memo/main_bsds", "--scale", "paper")
         for word in ("pretrain", "GPU-hours", "declared", "disk", "bsds500", "non-commercial"):

@@ -133,3 +133,55 @@ def test_checkpoints_are_listed_with_size_terms_and_gate() -> None:
     assert output.count("not pinned: its owners may change it") == 1
     weights["files"] = {"a.pt": {"sha256": "ab" * 32}}
     assert estimate([fetch], []).checkpoints[0].pinned
+
+
+class TestPapers:
+    FETCH = {"stage": "fetch", "role": "fetch", "settings": {"dataset": "scenes"}, "resources": {"disk_mb": 3}}
+    PAPERS = {"memo": ["fetch", "a", "b"], "trace": ["fetch", "b", "c"]}
+
+    def specs(self) -> list[dict[str, Any]]:
+        return [train("fetch", 0, **self.FETCH), train("a", 10), train("b", 10), train("c", 10)]
+
+    def test_what_they_share_counts_once_in_the_total(self) -> None:
+        estimated = estimate(self.specs(), [], self.PAPERS)
+        by_name = {each.paper: each for each in estimated.papers}
+        assert list(by_name) == ["memo", "trace", "all"]
+        assert [each.to_do for each in estimated.papers] == [3, 3, 4]
+        assert [each.gpu_hours for each in estimated.papers] == [6.0, 6.0, 9.0]
+        assert [each.download_mb for each in estimated.papers] == [2.5, 2.5, 2.5]
+        assert [each.disk_mb for each in estimated.papers] == [3000, 3000, 4500]
+        assert by_name["all"].gpu_hours == estimated.gpu_hours
+        assert estimated.shared == 2
+
+    def test_what_is_done_costs_nothing_more(self) -> None:
+        records = [train("fetch", 0, **self.FETCH), train("a", 10, seconds=60.0, gpu_seconds=60.0)]
+        memo, _, all_papers = estimate(self.specs(), records, self.PAPERS).papers
+        assert (memo.to_do, memo.done, memo.download_mb) == (1, 2, 0)
+        assert (all_papers.to_do, all_papers.done) == (2, 2)
+
+    def test_what_edgebench_draws_is_no_download_and_an_unknown_size_is_said(self) -> None:
+        drawn = SCENES | {"source": {"draw": {"style": "M"}}}
+        unknown = {key: value for key, value in SCENES.items() if key != "bytes"} | {"name": "other"}
+        specs = [train("a", 0, **self.FETCH | {"dataset": drawn}), train("b", 0, **self.FETCH | {"dataset": unknown})]
+        (total,) = estimate(specs, []).papers
+        assert (total.download_mb, total.unknown) == (0, 1)
+
+    def test_they_stand_in_the_terminal(self) -> None:
+        output = rendered(estimate(self.specs(), [], self.PAPERS))
+        assert "2 runs serve more than one paper" in output
+        assert "downloads" in output
+        alone = rendered(estimate(self.specs(), [], {"memo": ["fetch", "a", "b", "c"]}))
+        assert "downloads" not in alone
+
+    def test_gates_are_told_until_the_data_is_here(self) -> None:
+        gated = train("fetch", 0, **self.FETCH | {"dataset": SCENES | {"gate": "accept"}})
+        assert "You are needed first, to accept terms or to get files: scenes" in rendered(estimate([gated], []))
+        output = rendered(estimate([gated], [gated]))
+        assert "You are needed" not in output
+        assert "here already" in output
+
+
+def rendered(estimated: Any) -> str:
+    console = Console(file=StringIO(), width=100)
+    console.print(render(estimated))
+    return console.file.getvalue()  # type: ignore[attr-defined]
