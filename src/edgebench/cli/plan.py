@@ -71,7 +71,7 @@ def plan(
         console.print(f"{len(shared)} runs are shared and would be pulled (`edgebench pull`).", highlight=False)
     for run in outlook.of("refused"):
         console.print(
-            f"[red]Error[/red]: checkpoints: pull starts no training, but {run.folder} is neither shared nor taken from "
-            f"released weights. `checkpoints: auto` trains it.",
+            f"[red]Error[/red]: checkpoints: pull starts no training, but {run.folder} is neither shared nor taken "
+            f"from released weights. `checkpoints: auto` trains it.",
             highlight=False,
         )

@@ -54,13 +54,12 @@ def publish(
     done = share(bench.root, runs, tables, push)
     for run in done.added:
         print(f"published  {run.role}/{run.name}")
-    print(
-        f"{len(done.added)} runs are new in the catalogue ({megabytes(done.bytes / 1e6)}), {len(done.known)} were in it."
-    )
+    size = megabytes(done.bytes / 1e6)
+    print(f"{len(done.added)} runs are new in the catalogue ({size}), {len(done.known)} were in it.")
     for folder, whose in done.withheld.items():
         print(f"not shared: {folder}: {whose}.")
     for table in done.stale:
-        print(f"not shared: the table {table.name} is not made of these runs: `snakemake {table.files[0]}`, then again.")
+        print(f"not shared: the table {table.name}, which is not made of these runs: `snakemake {table.files[0]}`.")
     if done.not_pushed:
         raise EdgebenchError(
             f"everything is packed and in the catalogue, but not all of it was pushed. {done.not_pushed} Then type the "

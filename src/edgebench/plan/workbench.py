@@ -253,9 +253,9 @@ class Workbench:
         if refused:
             raise ConfigError(
                 f"checkpoints: pull starts no training, but {', '.join(run.folder for run in refused)} "
-                f"{'is' if len(refused) == 1 else 'are'} neither here, nor shared (artifacts/), nor taken from released "
-                f"weights. To train: `snakemake ... --config checkpoints=auto`. `edgebench plan --checkpoints pull` "
-                f"says beforehand what is not there."
+                f"{'is' if len(refused) == 1 else 'are'} neither here, nor shared (artifacts/), nor taken from "
+                f"released weights. To train: `snakemake ... --config checkpoints=auto`. "
+                f"`edgebench plan --checkpoints pull` says beforehand what is not there."
             )
 
     def write_spec(self, run: Run, own_mirror: str | None = None, accepted: bool = False) -> None:

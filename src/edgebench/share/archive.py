@@ -53,13 +53,6 @@ def stays_inside(name: str) -> bool:
     return plain and all(not part.startswith(".") for part in path.parts)
 
 
-def contents(folder: Path) -> dict[str, Content]:
-    """Size and digest of each of a run's files."""
-    return {
-        name: Content((folder / name).stat().st_size, sha256_file(folder / name)) for name in list_files(folder)
-    }
-
-
 def differences(folder: Path, files: Mapping[str, Content]) -> list[str]:
     """What tells a folder from `files`, in words; empty when it holds exactly these."""
     here = list_files(folder)
@@ -89,7 +82,7 @@ def pack(folder: Path, archive: Path) -> dict[str, Content]:
                 info = tarfile.TarInfo(name)  # no owner, no time
                 info.size, info.mode = os.fstat(file.fileno()).st_size, 0o644
                 reader = _Reader(file)
-                tar.addfile(info, reader)  # type: ignore[arg-type]
+                tar.addfile(info, reader)
                 packed[name] = Content(info.size, reader.digest.hexdigest())
     return packed
 

@@ -16,9 +16,9 @@ from edgebench.plan.tables import TABLE_FORMATS, Table
 from edgebench.share.manifest import read_manifest
 
 CATALOGUE = "dvc.yaml"
-HEAD = """# What is shared: archives of finished runs, the numbers of tables (`dvc metrics`) and a plot of each (`dvc plots`).
-# `edgebench publish` writes this file whole, from the files below artifacts/; see docs/sharing.md. There are no stages:
-# how runs are made is Snakemake's.
+HEAD = """# What is shared: archives of finished runs, the numbers of tables (`dvc metrics show`) and a plot of each.
+# `edgebench publish` writes this file whole, from the files below artifacts/ (docs/sharing.md). It has no stages: how
+# runs are made is for Snakemake to know.
 """
 METRICS, PLOT = ".metrics.json", ".plot.csv"
 KINDS = {"train": "weights", "predict": "predictions", "evaluate": "scores"}
@@ -112,7 +112,10 @@ def _values(table: Path) -> dict[str, dict[str, float]]:
 def _wide(values: dict[str, dict[str, float]], columns: list[str]) -> str:
     """One line per row of the table, as DVC plots it."""
     shown = [name for name in columns if any(name in row for row in values.values())] or columns[:1]
-    lines = [["row", *shown], *([key, *(row.get(name, "") for name in shown)] for key, row in values.items())]
+    lines: list[list[Any]] = [
+        ["row", *shown],
+        *([key, *(row.get(name, "") for name in shown)] for key, row in values.items()),
+    ]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

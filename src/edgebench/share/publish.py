@@ -12,7 +12,7 @@ from edgebench.plan.catalogue import FOLDER, Artifact, read_catalogue
 from edgebench.plan.methods import settings_class
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
-from edgebench.share.archive import contents, differences, pack, remove_parts
+from edgebench.share.archive import differences, pack, remove_parts
 from edgebench.share.catalogue import share_table, write_catalogue
 from edgebench.share.dvc import Dvc, locked
 from edgebench.share.manifest import Archive, make_manifest, origins, read_manifest
@@ -51,7 +51,7 @@ def withheld(run: Run) -> str:
 
 
 def cautions(runs: Iterable[Run]) -> list[str]:
-    """What a person should consider before runs are given to others: terms that were accepted, files that were brought."""
+    """What a person should consider before giving runs to others: terms of owners, and work of somebody else."""
     gated: dict[str, str] = {}
     brought: list[str] = []
     for run in runs:
@@ -91,7 +91,7 @@ def publish(root: Path, runs: list[Run], tables: list[Table], push: bool = True)
         for run in wanted:
             artifact = Artifact(run.role, run.name)
             if run in here:
-                size = _prepare(root, run, artifact)
+                size = _prepare(root, run, artifact, shared=run.folder in shared)
             if run.folder in shared:
                 done.known.append(run)
             else:
@@ -108,7 +108,9 @@ def publish(root: Path, runs: list[Run], tables: list[Table], push: bool = True)
 
 
 def _require_finished(root: Path, runs: Iterable[Run]) -> None:
-    unfinished = [run for run in runs if not (root / run.record).exists() or (root / run.folder / ".unfinished").exists()]
+    unfinished = [
+        run for run in runs if not (root / run.record).exists() or (root / run.folder / ".unfinished").exists()
+    ]
     if unfinished:
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise DataError(
@@ -129,27 +131,35 @@ def _require_unchanged(root: Path, known: Iterable[tuple[Run, Artifact]]) -> Non
             )
 
 
-def _prepare(root: Path, run: Run, artifact: Artifact) -> int:
-    """See to it that the archive of a run and its manifest are there; returns the archive's size in bytes."""
+def _prepare(root: Path, run: Run, artifact: Artifact, shared: bool) -> int:
+    """See to it that the archive of a run and its manifest are there.
+
+    Args:
+        root: The repository.
+        run: A finished run.
+        artifact: Where its archive belongs.
+        shared: Whether it was shared before, so that the folder is known to be what the manifest says.
+
+    Returns:
+        Size of the archive in bytes.
+    """
     archive, folder = root / artifact.archive, root / run.folder
     remove_parts(archive.parent)
-    if (root / artifact.manifest).is_file():
-        manifest = read_manifest(root, artifact)
-        if archive.is_file() and archive.stat().st_size == manifest.archive.bytes and _same(folder, manifest.contents):
-            return manifest.archive.bytes
+    known = read_manifest(root, artifact) if (root / artifact.manifest).is_file() else None
+    packed_before = known and archive.is_file() and archive.stat().st_size == known.archive.bytes
+    if known and packed_before and (shared or not differences(folder, known.contents)):
+        return known.archive.bytes
     record = read_json(root / run.record)
     if record.get("id") != run.id:
         raise DataError(f"{run.record}: is the record of run {record.get('id')}. Delete the folder and make it again.")
     files = pack(folder, archive)
-    size = archive.stat().st_size
-    manifest = make_manifest(run, record, files, Archive(bytes=size, sha256=sha256_file(archive)))
-    if not (root / artifact.pointer).is_file():  # else it is what was shared, packed again
-        write_text(root / artifact.manifest, manifest.text())
-    return size
-
-
-def _same(folder: Path, files: dict) -> bool:
-    return contents(folder) == files
+    packed = Archive(bytes=archive.stat().st_size, sha256=sha256_file(archive))
+    if not shared:
+        write_text(root / artifact.manifest, make_manifest(run, record, files, packed).text())
+    elif known and packed != known.archive:
+        archive.unlink()
+        raise DataError(f"{artifact.manifest}: the same files give another archive now. Restore it with git.")
+    return packed.bytes
 
 
 def _track(dvc: Dvc, artifacts: list[Artifact]) -> None:
