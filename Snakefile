@@ -32,3 +32,12 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.report.input,
+
+
+# The index of finished runs is right after every call, also after one that failed.
+onsuccess:
+    shell(f"{EDGEBENCH} index || true")
+
+
+onerror:
+    shell(f"{EDGEBENCH} index || true")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -134,6 +135,63 @@ class TestMistakes:
         output = classical.snakemake("tables", check=False)
         assert "have no map here" in output
         assert "Traceback (most recent call last)" not in output
+
+
+def indexed(repository: Repository) -> dict[str, dict[str, str]]:
+    with open(repository.folder / "results/index.tsv", newline="") as file:
+        return {line["folder"]: line for line in csv.DictReader(file, delimiter="\t")}
+
+
+class TestStatus:
+    def test_of_a_finished_workflow(self, finished: Repository) -> None:
+        records = {
+            path.parent.name: json.loads(path.read_text()) for path in finished.folder.glob("results/runs/*/*/run.json")
+        }
+        index = indexed(finished)  # which the workflow wrote
+        assert {folder.rpartition("/")[2] for folder in index} == set(records)
+        sobel = next(line for folder, line in index.items() if "/predict/sobel-" in folder)
+        assert (sobel["method"], sobel["dataset"], sobel["scale"], sobel["stage"]) == (
+            "sobel",
+            "scenes",
+            "demo",
+            "predict",
+        )
+        output = finished.edgebench("status")
+        assert f"{len(records) + 1 + len(CLASSICAL['figures'])} of" in output
+        for words in ("Failed", "Damaged", "Not needed", "made by other code", "At work"):
+            assert words not in output
+        assert finished.planned("tables", "figures") == {}
+
+    def test_of_a_run_that_fails(self, changed: Repository) -> None:
+        sobel = next(changed.folder.glob("results/runs/predict/sobel-*"))
+        shutil.rmtree(sobel)
+        first = next(changed.folder.glob("results/runs/fetch/scenes-*/images/test/*.png"))
+        whole = first.read_bytes()
+        first.write_bytes(b"no image")
+        target = f"results/runs/predict/{sobel.name}/run.json"
+        changed.snakemake(target, "--quiet", "rules", check=False)
+        assert f"results/runs/predict/{sobel.name}" not in indexed(changed)  # also after a failure
+        output = changed.edgebench("status", code=1)
+        assert "1 failed" in output
+        assert first.name in output
+        command = f"snakemake --cores 1 {target}"
+        assert f"again: {command}" in output
+        data = json.loads(changed.edgebench("status", "--json", code=1))
+        (failed,) = [job for job in data["jobs"] if job["state"] == "failed"]
+        assert failed["repeat"] == command
+        assert failed["attempt"]["host"]
+        assert failed["log_end"]
+        first.write_bytes(whole)
+        changed.edgebench("run", f"results/plan/runs/{sobel.name[-10:]}.json")
+        assert "Failed" not in changed.edgebench("status")
+        assert f"results/runs/predict/{sobel.name}" in indexed(changed)
+
+    def test_of_a_changed_definition(self, changed: Repository) -> None:
+        changed.write(EXPERIMENT, CLASSICAL | {"matrix": {"predict.sigma": [2, 3]}})
+        output = changed.edgebench("status", "memo/classical", code=3)
+        assert "it shows something else than planned: rows" in output
+        assert "sigma was 1" in output
+        assert "(1 could start now)" in output
 
 
 def test_maps_of_another_method_can_be_brought(changed: Repository) -> None:

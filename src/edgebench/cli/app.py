@@ -1,4 +1,4 @@
-"""Commands for people, and the three that the workflow calls (`run`, `table`, `figure`)."""
+"""Commands for people, and those that the workflow calls (`run`, `table`, ...)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from edgebench.cli.doctor import doctor
 from edgebench.cli.evaluate import app as evaluate_app
 from edgebench.cli.export import app as export_app
 from edgebench.cli.fetch import fetch
+from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
 from edgebench.cli.refine import refine
 from edgebench.cli.share import publish, pull
+from edgebench.cli.status import status
 from edgebench.cli.web import app as web_app
 
 app = typer.Typer(
@@ -34,6 +36,7 @@ app.command()(fetch)
 app.command()(plan)
 app.command()(publish)
 app.command()(pull)
+app.command()(status)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)
@@ -92,3 +95,11 @@ def figure(
     from edgebench.stages.report import make_figure
 
     make_figure(name, spec)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def index(root: Root = Path(".")) -> None:
+    """Write `results/index.tsv`: one line per finished run."""
+    from edgebench.report.index import write_index
+
+    write_index(root)

@@ -6,7 +6,7 @@ import getpass
 import json
 import os
 import platform
-import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -152,10 +152,17 @@ def state_of(attempt: Attempt, jobs: dict[str, str] | None) -> Literal["running"
     return "unknown" if attempt.host else "interrupted"
 
 
-def repeat_command(target: str, attempt: Attempt | None = None) -> str:
-    """The command that makes `target`, on a cluster where the last try was on one."""
-    where = ["--profile", "slurm"] if attempt and attempt.job else ["--cores", "1"]
-    return shlex.join(["snakemake", *where, target])
+def slurm_jobs() -> tuple[dict[str, str], dict[str, str]] | None:
+    """States of this person's SLURM jobs by number, and what each says of itself; None where SLURM does not answer."""
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%k"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    lines = [line.split("|", 2) for line in done.stdout.splitlines() if line.count("|") >= 2]
+    return {job: state for job, state, _ in lines}, {job: comment for job, _, comment in lines}
 
 
 def _process(pid: int) -> str:

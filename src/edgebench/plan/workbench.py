@@ -186,14 +186,8 @@ class Workbench:
             ConfigError: the present definitions plan no such run.
         """
         wanted = name[-10:]
-        for dataset in self.names("datasets"):
-            if name.startswith(f"{dataset}-") and self.fetch_run(dataset).id == wanted:
-                return self.fetch_run(dataset)
-        for checkpoint in self.names("checkpoints"):
-            if name.startswith(f"{checkpoint}-"):
-                for brought in self.checkpoint_runs(checkpoint):
-                    if brought.id == wanted:
-                        return brought
+        if (fetched := self.find_fetched(name)) is not None:
+            return fetched
         # The plans made so far first: a table's runs are asked for right after the table.
         for scale in dict.fromkeys([*self._plans, *self.names("scales")]):
             run = self.plan(scale).runs.get(wanted)
@@ -203,6 +197,13 @@ class Workbench:
             f"results/runs/.../{name}: no run of the present definitions has this id; the settings have changed since. "
             f"`edgebench plan --scale SCALE` lists the present runs."
         )
+
+    def find_fetched(self, name: str) -> Run | None:
+        """The run whose folder ends in `name`, where it fetches or converts something that every scale shares."""
+        datasets = [each for each in self.names("datasets") if name.startswith(f"{each}-")]
+        checkpoints = [each for each in self.names("checkpoints") if name.startswith(f"{each}-")]
+        runs = [*map(self.fetch_run, datasets), *(run for each in checkpoints for run in self.checkpoint_runs(each))]
+        return next((run for run in runs if run.id == name[-10:]), None)
 
     def find_table(self, scale: str, name: str) -> Table:
         """The table `PAPER/TABLE` of a scale."""

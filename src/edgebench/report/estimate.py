@@ -289,14 +289,14 @@ def render(estimated: Estimate) -> RenderableType:
     costs.add_column("basis")
     for role in estimated.roles:
         costs.add_row(
-            Text(role.role), str(role.to_do), str(role.done), _hours(role.hours), _hours(role.gpu_hours),
+            Text(role.role), str(role.to_do), str(role.done), hours(role.hours), hours(role.gpu_hours),
             f"{role.vram_gb:.0f} GiB" if role.vram_gb else "–", megabytes(role.disk_mb), role.basis or "–",
         )  # fmt: skip
     costs.add_section()
     costs.add_row(
         "all", str(sum(role.to_do for role in estimated.roles)),
         str(sum(role.done for role in estimated.roles)),
-        _hours(estimated.hours), _hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
+        hours(estimated.hours), hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
     )  # fmt: skip
     lines: list[RenderableType] = []
     if len(estimated.papers) > 2:
@@ -330,7 +330,7 @@ def _by_paper(papers: list[PaperCost]) -> RenderableType:
             shown.add_section()
         unknown = f" and {each.unknown} of unknown size" if each.unknown else ""
         shown.add_row(
-            each.paper, str(each.to_do), str(each.done), _hours(each.hours), _hours(each.gpu_hours),
+            each.paper, str(each.to_do), str(each.done), hours(each.hours), hours(each.gpu_hours),
             megabytes(each.disk_mb), megabytes(each.download_mb) + unknown,
         )  # fmt: skip
     return shown
@@ -344,8 +344,9 @@ def _shared(estimated: Estimate) -> str:
     return f"{runs} more than one paper: each paper counts them, the last line counts them once."
 
 
-def _hours(hours: float) -> str:
-    return "–" if hours == 0 else f"{hours:.3f}" if hours < 0.1 else f"{hours:.1f}"
+def hours(number: float) -> str:
+    """Hours with as many digits as people need."""
+    return "–" if number == 0 else f"{number:.3f}" if number < 0.1 else f"{number:.1f}"
 
 
 def megabytes(size: float) -> str:

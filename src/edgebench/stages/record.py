@@ -91,16 +91,23 @@ def _definition(definition: Map | None) -> Map | None:
 def code() -> Map:
     """Version of edgebench, git revision with a digest of what is not committed, and libraries."""
     package = Path(edgebench.__file__).parent
-    sources = sorted(package.rglob("*.py"))
     lock = package.parents[1] / "envs" / "requirements.lock"
     return {
         "edgebench": edgebench.__version__,
         "git": _git("rev-parse", "HEAD"),
         "uncommitted": digest(difference, 16) if (difference := _git("diff", "HEAD")) else None,
-        "fingerprint": digest([(p.relative_to(package).as_posix(), sha256_file(p)) for p in sources], 16),
+        "fingerprint": fingerprint(),
         "lock": sha256_file(lock)[:16] if lock.exists() else None,
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
     }
+
+
+@cache
+def fingerprint() -> str:
+    """Digest of all sources of edgebench."""
+    package = Path(edgebench.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    return digest([(each.relative_to(package).as_posix(), sha256_file(each)) for each in sources], 16)
 
 
 def _git(*arguments: str) -> str | None:

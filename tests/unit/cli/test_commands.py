@@ -31,7 +31,18 @@ from tests.unit.methods.deepspeed import official_name, write_deepspeed
 
 class TestHelp:
     @pytest.mark.parametrize(
-        "command", [[], ["doctor"], ["fetch"], ["plan"], ["show"], ["predict", "memo"], ["app"], ["evaluate", "edges"]]
+        "command",
+        [
+            [],
+            ["doctor"],
+            ["fetch"],
+            ["plan"],
+            ["status"],
+            ["show"],
+            ["predict", "memo"],
+            ["app"],
+            ["evaluate", "edges"],
+        ],
     )
     def test_every_command_explains_itself(self, tmp_path: Path, command: list[str]) -> None:
         output = run(tmp_path, *command, "--help")

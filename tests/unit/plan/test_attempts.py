@@ -14,7 +14,7 @@ import pytest
 
 from edgebench.errors import DataError
 from edgebench.plan import attempts
-from edgebench.plan.attempts import UNFINISHED, Attempt, attempted, read_attempt, repeat_command, state_of
+from edgebench.plan.attempts import UNFINISHED, Attempt, attempted, read_attempt, slurm_jobs, state_of
 from edgebench.progress import track
 
 WORKER = """
@@ -149,6 +149,18 @@ class TestStates:
             assert (found := read_attempt(tmp_path))
             assert found.job == "12_3"
 
-    def test_what_repeats_a_run(self) -> None:
-        assert repeat_command("a/run.json") == "snakemake --cores 1 a/run.json"
-        assert repeat_command("a/run.json", Attempt(job="3")) == "snakemake --profile slurm a/run.json"
+    def test_slurm_is_asked_once_for_all_jobs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        stand_in = tmp_path / "squeue"
+        stand_in.write_text(
+            "#!/bin/sh\necho '7_1|RUNNING|rule_train_wildcards_train_a-0123456789'\necho '9|PENDING|x|y'\n"
+        )
+        stand_in.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        assert slurm_jobs() == (
+            {"7_1": "RUNNING", "9": "PENDING"},
+            {"7_1": "rule_train_wildcards_train_a-0123456789", "9": "x|y"},
+        )
+        stand_in.write_text("#!/bin/sh\nexit 1\n")
+        assert slurm_jobs() is None
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        assert slurm_jobs() is None
