@@ -111,9 +111,10 @@ def unpack(archive: Path, files: Mapping[str, Content], folder: Path) -> None:
         DataError: the archive holds anything else.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f"{PART}{folder.name}-*"):  # of a call that was killed
+    beside = folder.parents[1]  # not among the runs of the role, where it could be taken for one
+    for left in beside.glob(f"{PART}{folder.name}-*"):  # of a call that was killed
         shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{PART}{folder.name}-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{PART}{folder.name}-", dir=beside))
     try:
         temporary.chmod(0o755)
         _extract(archive, files, temporary)

@@ -16,6 +16,12 @@ from edgebench.share.archive import Content, differences, pack, unpack
 
 
 @pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """Where archives are unpacked: a run's folder is two below that of all runs."""
+    return tmp_path / "role" / "there"
+
+
+@pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The folder of a run, with what its own bookkeeping left."""
     folder = tmp_path / "run"
@@ -56,19 +62,19 @@ class TestPacking:
         pack(run, tmp_path / "other.tar")
         assert sha256_file(tmp_path / "one.tar") == sha256_file(tmp_path / "other.tar")
 
-    def test_there_and_back(self, run: Path, tmp_path: Path) -> None:
+    def test_there_and_back(self, run: Path, tmp_path: Path, there: Path) -> None:
         files = pack(run, tmp_path / "run.tar")
         assert len(files) == 3
-        (tmp_path / "there").mkdir()
-        (tmp_path / "there" / "old").write_text("of a run that was killed")
-        unpack(tmp_path / "run.tar", files, tmp_path / "there")
-        assert differences(tmp_path / "there", files) == []
-        assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["maps", "run.json"]
-        (tmp_path / "there" / "maps" / "a.png").write_bytes(b"b" * 2000)
-        (tmp_path / "there" / "more").touch()
-        (tmp_path / "there" / "run.json").unlink()
+        there.mkdir(parents=True)
+        (there / "old").write_text("of a run that was killed")
+        unpack(tmp_path / "run.tar", files, there)
+        assert differences(there, files) == []
+        assert sorted(path.name for path in there.iterdir()) == ["maps", "run.json"]
+        (there / "maps" / "a.png").write_bytes(b"b" * 2000)
+        (there / "more").touch()
+        (there / "run.json").unlink()
         expected = ["run.json is missing", "maps/a.png differs", "more is not one of its files"]
-        assert differences(tmp_path / "there", files) == expected
+        assert differences(there, files) == expected
 
     def test_links_are_refused(self, run: Path, tmp_path: Path) -> None:
         (run / "weights").symlink_to("/elsewhere")
@@ -90,36 +96,36 @@ class TestForeign:
     def test_only_plain_files(self, tmp_path: Path, kind: bytes) -> None:
         archive = made(tmp_path / "hostile.tar", member("run.json", b"", type=kind, linkname="/etc/passwd"))
         with pytest.raises(DataError, match=r"run\.json"):
-            unpack(archive, {"run.json": Content(0, "0" * 64)}, tmp_path / "run")
-        assert not (tmp_path / "run").exists()
+            unpack(archive, {"run.json": Content(0, "0" * 64)}, tmp_path / "role" / "run")
+        assert list((tmp_path / "role").iterdir()) == []
 
-    def test_contents_must_be_those_of_the_manifest(self, run: Path, tmp_path: Path) -> None:
+    def test_contents_must_be_those_of_the_manifest(self, run: Path, tmp_path: Path, there: Path) -> None:
         files = pack(run, tmp_path / "run.tar")
         (run / "run.json").write_text("[]")
         pack(run, tmp_path / "other.tar")
-        (tmp_path / "there").mkdir()
-        (tmp_path / "there" / "work").touch()
+        there.mkdir(parents=True)
+        (there / "work").touch()
         with pytest.raises(DataError, match=r"'run\.json' is not what its manifest says"):
-            unpack(tmp_path / "other.tar", files, tmp_path / "there")
-        assert [path.name for path in (tmp_path / "there").iterdir()] == ["work"]  # as it was
+            unpack(tmp_path / "other.tar", files, there)
+        assert [path.name for path in there.iterdir()] == ["work"]  # as it was
 
-    def test_nor_may_one_lack_or_repeat(self, run: Path, tmp_path: Path) -> None:
+    def test_nor_may_one_lack_or_repeat(self, run: Path, tmp_path: Path, there: Path) -> None:
         files = pack(run, tmp_path / "run.tar")
         with pytest.raises(DataError, match="lacks 'more'"):
-            unpack(tmp_path / "run.tar", files | {"more": Content(1, "0" * 64)}, tmp_path / "there")
+            unpack(tmp_path / "run.tar", files | {"more": Content(1, "0" * 64)}, there)
         with tarfile.open(tmp_path / "run.tar", "a") as tar:
             member("run.json")(tar)
         with pytest.raises(DataError, match=r"'run\.json' is not a file"):
-            unpack(tmp_path / "run.tar", files, tmp_path / "there")
+            unpack(tmp_path / "run.tar", files, there)
 
     @pytest.mark.parametrize("content", [b"", b"<html>not here</html>" * 100])
-    def test_what_is_no_archive(self, tmp_path: Path, content: bytes) -> None:
+    def test_what_is_no_archive(self, tmp_path: Path, there: Path, content: bytes) -> None:
         (tmp_path / "page.tar").write_bytes(content)
         with pytest.raises(EdgebenchError, match=r"page\.tar"):
-            unpack(tmp_path / "page.tar", {"run.json": Content(2, "0" * 64)}, tmp_path / "there")
+            unpack(tmp_path / "page.tar", {"run.json": Content(2, "0" * 64)}, there)
 
     def test_a_full_disk_leaves_nothing_half_unpacked(
-        self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, run: Path, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         files = pack(run, tmp_path / "run.tar")
 
@@ -128,5 +134,9 @@ class TestForeign:
 
         monkeypatch.setattr(os, "sync", full)
         with pytest.raises(OSError, match="No space left"):
-            unpack(tmp_path / "run.tar", files, tmp_path / "there")
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.tar"]
+            unpack(tmp_path / "run.tar", files, there)
+        assert sorted(path.name for path in tmp_path.rglob("*") if run not in path.parents) == [
+            "role",
+            "run",
+            "run.tar",
+        ]
