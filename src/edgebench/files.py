@@ -14,6 +14,9 @@ from typing import Any
 
 from edgebench.errors import EdgebenchError
 
+PART = ".part-"
+"""How the names of files begin that are not written to their end yet."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -40,6 +43,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_leftovers(folder: str | Path, of: str | None = None) -> None:
+    """Remove what killed writers left behind; for folders to which nobody writes at the time.
+
+    Args:
+        folder: Where they wrote.
+        of: Only parts of files whose names begin so, in this folder itself; None for all, also in the folders below.
+    """
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(PART + (of or "")):
+                Path(place, name).unlink(missing_ok=True)
+        if of is not None:
+            break
+
+
 def require_writable(path: str | Path) -> None:
     """Find out before long work whether its result can be written; makes the folder and leaves `path` as it is.
 
@@ -61,7 +79,8 @@ def _file(path: str | Path) -> Path:
 def _beside(path: Path) -> Path:
     """A new, empty file in the folder of `path`, which is made when it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    whose = path.name.encode()[:200].decode(errors="ignore")  # file systems take 255 bytes
+    handle, name = tempfile.mkstemp(prefix=f"{PART}{whose}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     return Path(name)
 

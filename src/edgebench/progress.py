@@ -78,7 +78,7 @@ class Display:
         elif self.shown and time.monotonic() - self.last >= LOG_EVERY_SECONDS:
             self.last = time.monotonic()
             parts = [f"{self.description}: {done} of {self.total or '?'}", note]
-            if self.total:
+            if self.total and done > self.first:
                 left = (self.last - self.start) / (done - self.first) * (self.total - done)
                 parts.append(f"about {left:.0f} s left")
             print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from edgebench.data.archive_kinds import ARCHIVE_SUFFIXES, archive_kind
 from edgebench.data.images import IMAGE_SUFFIXES, check_image_header, describe_content
 from edgebench.data.manifest import ManifestEntry
 from edgebench.errors import DataError, EdgebenchError
@@ -13,6 +14,8 @@ from edgebench.files import read_json, sha256_file, write_json
 
 VERIFIED = ".verified.json"
 GIT_DIGITS = 40
+MD5 = "md5:"
+"""Begins a digest that is an MD5, which some owners publish instead of a SHA-256."""
 _BEGINNINGS = {".json": (b"{", b"["), ".xml": (b"<",)}
 
 
@@ -27,12 +30,16 @@ def file_fault(file: Path, entry: ManifestEntry) -> str | None:
             return f"more than {entry.size} bytes"
         if size < entry.size:
             return f"{size} bytes instead of {entry.size}"
-        return f"SHA-256 {actual[:12]}..., expected {entry.sha256[:12]}..."
+        kind = "MD5" if actual.startswith(MD5) else "SHA-256"
+        return f"{kind} {actual.removeprefix(MD5)[:12]}..., expected {entry.sha256.removeprefix(MD5)[:12]}..."
     return header_fault(file, suffix=Path(entry.path).suffix)
 
 
 def _digest_like(known: str, file: Path) -> str:
     """The digest of a file of the kind that is known of it; see `ManifestEntry`."""
+    if known.startswith(MD5):
+        with open(file, "rb") as content:
+            return MD5 + hashlib.file_digest(content, "md5").hexdigest()
     if len(known) != GIT_DIGITS:
         return sha256_file(file)
     with open(file, "rb") as content:
@@ -51,6 +58,9 @@ def header_fault(file: Path, suffix: str | None = None) -> str | None:
         with open(file, "rb") as start:
             if not start.read(19).startswith(b"MATLAB 5.0 MAT-file"):
                 return describe_content(file) or "not a MATLAB v5 file"
+    elif suffix in ARCHIVE_SUFFIXES:
+        if archive_kind(file) is None:
+            return describe_content(file) or "not a zip or tar file"
     elif suffix in _BEGINNINGS:
         with open(file, "rb") as start:
             text = start.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()

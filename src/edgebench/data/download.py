@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from edgebench import __version__
+from edgebench.data.archive_kinds import ARCHIVE_SUFFIXES
 from edgebench.data.images import describe_content
 
 TRIES = 4
+"""Without progress: a try that brought `PROGRESS_BYTES` does not count."""
+PROGRESS_BYTES = 1 << 20
 PAUSE_SECONDS = 1.0
 """Before the second try; doubled for each further one."""
 LONGEST_PAUSE_SECONDS = 60.0
@@ -21,7 +29,10 @@ TIMEOUT_SECONDS = (10.0, 30.0)
 LONGEST_SECONDS = 60.0
 """For one file of a list of addresses, which must not hold up the others."""
 CHUNK_BYTES = 1 << 16
-"""What a broken connection costs at most: a chunk that did not arrive whole is asked for again."""
+SLOWEST_BYTES_PER_SECOND = 1000
+SLOW_SECONDS = 60.0
+"""A server that for so long sends more slowly than that is treated as one that stalls: asked once more, then left."""
+CONNECTIONS_PER_HOST = 4
 
 
 class UnavailableError(Exception):
@@ -33,15 +44,18 @@ class UnavailableError(Exception):
 
 
 def open_session(connections: int) -> requests.Session:
-    """A session that keeps up to `connections` connections open; threads may share it."""
+    """A session that threads may share; of `connections` one server gets `CONNECTIONS_PER_HOST`, for more they wait."""
     session = requests.Session()
     session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"edgebench/{__version__}"})
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=connections, pool_maxsize=connections))
+        per_host = min(connections, CONNECTIONS_PER_HOST)
+        session.mount(scheme, HTTPAdapter(pool_connections=connections, pool_maxsize=per_host, pool_block=True))
     return session
 
 
-def download(session: requests.Session, url: str, part: Path, size: int) -> None:
+def download(
+    session: requests.Session, url: str, part: Path, size: int, received: Callable[[int], None] = lambda _: None
+) -> None:
     """Fill `part` with what `url` gives, continuing what it holds already.
 
     No more than `size` + 1 bytes are taken, so that a wrong file shows by its length. The content is for
@@ -52,24 +66,30 @@ def download(session: requests.Session, url: str, part: Path, size: int) -> None
         url: http or https.
         part: File to fill; bytes in it are continued with a Range request.
         size: Expected length in bytes.
+        received: Called with the length of every piece that arrived; what it raises ends the download.
 
     Raises:
         UnavailableError: the server refuses the file, or did not give it whole in `TRIES` tries.
         OSError: `part` cannot be written.
     """
-    reason, answered, asked = "", False, 0.0
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(max(PAUSE_SECONDS * 2 ** (attempt - 1), asked))
+    reason, answered, asked, failures = "", False, 0.0, 0
+    while failures < TRIES:
+        if failures:
+            time.sleep(max(PAUSE_SECONDS * 2 ** (failures - 1), asked))
+        asked, before = 0.0, _held(part)
         try:
-            if _attempt(session, url, part, size):
+            if _attempt(session, url, part, size, received):
                 return
             answered = True
-            reason = f"the connection closed after {part.stat().st_size} of {size} bytes"
+            reason = f"the connection closed after {_held(part)} of {size} bytes"
         except _TryAgainError as error:
             reason, answered, asked = str(error), True, error.pause
-        except requests.RequestException as error:
+        except (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+            raise UnavailableError(f"leads nowhere: {error}") from error
+        except (requests.RequestException, HTTPError) as error:
             reason = _plain(error)
+        # Of 20 GB a connection may break any number of times, as long as it goes on.
+        failures = 1 if _held(part) - before >= PROGRESS_BYTES else failures + 1
     raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
 
 
@@ -92,16 +112,15 @@ def download_bytes(session: requests.Session, url: str, limit: int) -> bytes:
             if response.status_code != 200:
                 raise UnavailableError(_refusal(response))
             begun, content = time.monotonic(), bytearray()
-            for chunk in response.iter_content(CHUNK_BYTES):
+            for chunk in _pieces(response):
                 content += chunk
                 if len(content) > limit:
                     raise UnavailableError(f"more than {limit} bytes")
                 if time.monotonic() - begun > LONGEST_SECONDS:
                     raise UnavailableError(f"took longer than {LONGEST_SECONDS:.0f} s")
             return bytes(content)
-    except requests.RequestException as error:
-        broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
-        raise UnavailableError(_plain(error), unreachable=not broken) from error
+    except (requests.RequestException, HTTPError) as error:
+        raise UnavailableError(_plain(error), unreachable=not isinstance(error, HTTPError)) from error
     except (ValueError, OSError) as error:  # names that cannot be encoded, addresses that cannot be parsed
         raise UnavailableError(f"not a usable address ({error})") from error
 
@@ -116,8 +135,8 @@ def remote_size(session: requests.Session, url: str) -> int:
         with session.head(url, allow_redirects=True, timeout=TIMEOUT_SECONDS) as response:
             if response.status_code != 200:
                 raise UnavailableError(_refusal(response))
-            length = response.headers.get("Content-Length", "")
-    except requests.RequestException as error:
+            length = "" if _is_encoded(response) else response.headers.get("Content-Length", "")
+    except (requests.RequestException, HTTPError) as error:
         raise UnavailableError(_plain(error), unreachable=True) from error
     if not length.isdecimal() or int(length) == 0:
         raise UnavailableError("the server states no length")
@@ -132,37 +151,80 @@ class _TryAgainError(Exception):
         self.pause = pause
 
 
-def _attempt(session: requests.Session, url: str, part: Path, size: int) -> bool:
+def _held(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _attempt(session: requests.Session, url: str, part: Path, size: int, received: Callable[[int], None]) -> bool:
     """One request; True when the server has given all it has."""
-    held = part.stat().st_size if part.exists() else 0
+    held = _held(part)
     if held == size:
         return True
     if held > size:
         held = 0
     headers = {"Range": f"bytes={held}-"} if held else {}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-        status = response.status_code
+        status, encoded = response.status_code, _is_encoded(response)
         if status == 416 or (
-            status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {held}-")
+            status == 206
+            # Bytes of the packed content do not continue those of the plain one.
+            and (encoded or not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"))
         ):
             part.unlink(missing_ok=True)
             raise _TryAgainError(f"the server did not resume at byte {held}")
         if status == 429 or status >= 500:
-            wait = response.headers.get("Retry-After", "")
-            pause = min(float(wait), LONGEST_PAUSE_SECONDS) if wait.isdecimal() else 0.0
-            raise _TryAgainError(f"{status} {response.reason}", pause)
+            raise _TryAgainError(f"{status} {response.reason}", _asked_pause(response))
         if status not in (200, 206):
             raise UnavailableError(_refusal(response))
         with open(part, "ab" if status == 206 else "wb") as file:
             length = held if status == 206 else 0
-            for chunk in response.iter_content(CHUNK_BYTES):
-                chunk = chunk[: size + 1 - length]
-                file.write(chunk)
-                length += len(chunk)
+            for piece in _pieces(response, watched=True):
+                piece = piece[: size + 1 - length]
+                file.write(piece)
+                length += len(piece)
+                received(len(piece))
                 if length > size:
                     break
     # A server that names the length, or sends a web page, has given what it has; others may have hung up.
     return length >= size or "Content-Length" in response.headers or describe_content(part) is not None
+
+
+def _is_encoded(response: requests.Response) -> bool:
+    """Whether what the server sends must be unpacked to be the file, although it was asked not to pack it.
+
+    Servers call .tgz files gzip-encoded that are to be kept as they are; that is no encoding.
+    """
+    names_archive = PurePosixPath(urlsplit(response.url).path).suffix.lower() in ARCHIVE_SUFFIXES
+    return not names_archive and response.headers.get("Content-Encoding", "identity").lower() != "identity"
+
+
+def _pieces(response: requests.Response, watched: bool = False) -> Iterator[bytes]:
+    """The content as it arrives, so that no server can hold a reader up by a trickle.
+
+    Args:
+        response: Of a request with `stream=True`.
+        watched: Raise a `_TryAgainError` for a server that sends more slowly than it may.
+    """
+    encoded = _is_encoded(response)
+    since, length = time.monotonic(), 0
+    while piece := response.raw.read1(CHUNK_BYTES, decode_content=encoded):
+        yield piece
+        length += len(piece)
+        seconds = time.monotonic() - since
+        if watched and seconds > SLOW_SECONDS:
+            if length < seconds * SLOWEST_BYTES_PER_SECOND:
+                raise _TryAgainError(f"the server sends less than {SLOWEST_BYTES_PER_SECOND} bytes a second")
+            since, length = time.monotonic(), 0
+
+
+def _asked_pause(response: requests.Response) -> float:
+    """Seconds for which a busy server asks to be left alone: a number, or the time when it may be asked again."""
+    wait = response.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(wait) if wait.isdecimal() else (parsedate_to_datetime(wait) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):  # not a date, or one without a time zone
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS)
 
 
 def _refusal(response: requests.Response) -> str:
@@ -170,10 +232,10 @@ def _refusal(response: requests.Response) -> str:
     return f"{response.status_code} {response.reason}{page}"
 
 
-def _plain(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout):
+def _plain(error: requests.RequestException | HTTPError) -> str:
+    if isinstance(error, (requests.Timeout, ReadTimeoutError)):
         return "the server did not answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, HTTPError):  # while the content was read
         return "the connection broke off"
     if isinstance(error, requests.exceptions.SSLError):
         return "the server's certificate could not be verified"

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from edgebench.data.download import TIMEOUT_SECONDS, UnavailableError, open_session, remote_size
-from edgebench.data.fetch import FetchReport, fetch_files
 from edgebench.data.manifest import ManifestEntry, stays_inside
+from edgebench.data.mirrors import FetchReport, fetch_files
 from edgebench.errors import DataError
 from edgebench.files import sha256_file
 

@@ -14,8 +14,8 @@ from edgebench.files import sha256_file, write_text
 class ManifestEntry:
     """One file: its path below the data set's folder (with `/`), its size in bytes, its SHA-256 in hex.
 
-    Of a checkpoint's file less may be known: the first digits of the SHA-256, git's own digest of the content (40
-    digits, which the Hugging Face hub gives for small files), or nothing (an empty text).
+    Of a checkpoint's file or an archive less may be known: the first digits of the SHA-256, git's own digest of the
+    content (40 digits, which the Hugging Face hub gives for small files), `md5:` and an MD5, or nothing (empty text).
     """
 
     path: str

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from edgebench.data.adapters.shards import member_id
 from edgebench.data.checks import header_fault
 from edgebench.data.download import UnavailableError, download_bytes, open_session
 from edgebench.data.images import IMAGE_SUFFIXES, image_suffix
-from edgebench.data.shards import Failure, fill_shards, in_order, split
+from edgebench.data.shards import Failure, fill_shards, split
 from edgebench.errors import DataError, EdgebenchError
 
 IMAGES_PER_SHARD = 1000
@@ -24,8 +23,12 @@ LARGEST_IMAGE = 50 * 2**20
 """Bytes; what is larger is no photograph on a web page."""
 CONNECTIONS_PER_JOB = 8
 CONNECTIONS_PER_HOST = 2
+AHEAD_PER_CONNECTION = 8
+UNREACHABLE_LIMIT = 5
 
-Made = Iterator[tuple[str, bytes] | Failure]
+Row = tuple[int, str]
+Found = tuple[str, bytes] | Failure
+Made = Iterator[Found]
 
 
 def pack_folder(folder: Path, destination: Path, name: str) -> list[Failure]:
@@ -63,7 +66,8 @@ def pack_folder(folder: Path, destination: Path, name: str) -> list[Failure]:
 def download_list(file: Path, destination: Path, name: str, jobs: int) -> list[Failure]:
     """Download the images of a list of addresses into shards; ids are the numbers of the rows, from 000000000.
 
-    Each image is decoded to its end before it is kept. A server is asked for at most two images at a time.
+    Each image is decoded to its end before it is kept. A server is asked for at most two images at a time, and for
+    none of the rest of a shard's when it does not answer.
 
     Args:
         file: See `read_addresses`.
@@ -80,19 +84,14 @@ def download_list(file: Path, destination: Path, name: str, jobs: int) -> list[F
     """
     addresses = list(enumerate(read_addresses(file)))
     connections = jobs * CONNECTIONS_PER_JOB
-    hosts: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(CONNECTIONS_PER_HOST))
-    lock = threading.Lock()
 
     with open_session(connections) as session, ThreadPoolExecutor(connections) as pool:
 
-        def obtain(item: tuple[int, str]) -> tuple[str, bytes] | Failure | UnavailableError:
+        def obtain(item: Row) -> tuple[str, bytes] | Failure | UnavailableError:
             row, address = item
             image_id = f"{row:09d}"
-            with lock:
-                host = hosts[_host(address)]
             try:
-                with host:
-                    content = download_bytes(session, address, LARGEST_IMAGE)
+                content = download_bytes(session, address, LARGEST_IMAGE)
                 return image_id + image_suffix(image_id, content), content
             except UnavailableError as error:
                 return error if error.unreachable else Failure(image_id, f"{address}: {error}")
@@ -100,10 +99,9 @@ def download_list(file: Path, destination: Path, name: str, jobs: int) -> list[F
                 reason = str(error).removeprefix(f"{image_id}: ").partition(" Replace the file")[0]
                 return Failure(image_id, f"{address}: {reason}")
 
-        def make(part: Sequence[tuple[int, str]]) -> Made:
+        def make(part: Sequence[Row]) -> Made:
             unreached = 0
-            futures = (pool.submit(obtain, item) for item in part)
-            for (row, address), found in zip(part, in_order(futures, ahead=2 * connections), strict=True):
+            for (row, address), found in zip(part, _by_host(pool, part, obtain, connections), strict=True):
                 if isinstance(found, UnavailableError):
                     unreached += 1
                     yield Failure(f"{row:09d}", f"{address}: {found}")
@@ -116,6 +114,38 @@ def download_list(file: Path, destination: Path, name: str, jobs: int) -> list[F
                 )
 
         return fill_shards(destination, split(addresses, IMAGES_PER_SHARD), make, f"fetching {name}")
+
+
+def _by_host(
+    pool: Executor, part: Sequence[Row], obtain: Callable[[Row], Found | UnavailableError], connections: int
+) -> Iterator[Found | UnavailableError]:
+    """What `obtain` gives for each row, in order.
+
+    Of one server `CONNECTIONS_PER_HOST` rows are asked for at a time, while those of others go on; one that does not
+    answer `UNREACHABLE_LIMIT` times in a row is left alone for the rest of the part.
+    """
+    ahead = AHEAD_PER_CONNECTION * connections  # results held in memory at most
+    waiting, results = dict(enumerate(part)), dict[int, Found | UnavailableError]()
+    running: dict[Future[Found | UnavailableError], tuple[int, str]] = {}
+    busy, silent = Counter[str](), Counter[str]()
+    for given in range(len(part)):
+        while given not in results:
+            for index in [each for each in waiting if each < given + ahead]:
+                host = _host(waiting[index][1])
+                if silent[host] >= UNREACHABLE_LIMIT:
+                    results[index] = UnavailableError("the server could not be reached (no longer asked)", True)
+                    del waiting[index]
+                elif len(running) < connections and busy[host] < CONNECTIONS_PER_HOST:
+                    running[pool.submit(obtain, waiting.pop(index))] = index, host
+                    busy[host] += 1
+            if given in results:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index, host = running.pop(future)
+                found = results[index] = future.result()
+                busy[host] -= 1
+                silent[host] = silent[host] + 1 if isinstance(found, UnavailableError) else 0
+        yield results.pop(given)
 
 
 def read_addresses(file: Path) -> list[str]:

@@ -19,18 +19,62 @@ class Draw(Strict):
     seed: int = 0
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^https?://")]
+
+
+class Archive(Strict):
+    """A zip or tar file, in whichever compression, that a data set is unpacked from.
+
+    Attributes:
+        file: Its name.
+        urls: Its addresses, tried in order.
+        bytes: Its size; null where it is not known.
+        sha256: Its digest, or else `md5`, where that is what is published.
+        unpinned: Why neither is known. What the first fetch finds is then recorded, and the line that pins it printed.
+        only: Members that are wanted, as `*` patterns (`*` also crosses `/`); all when empty. Pictures and annotations
+            alone are unpacked in any case.
+        inner: Members that are archives themselves, as patterns; they are unpacked where they lie.
+        strip: Leading folders of the members' names that are left out.
+        into: Folder, below the data set's, that it is unpacked in.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    urls: Annotated[list[Address], Field(min_length=1)]
+    bytes: PositiveInt | None = None
+    sha256: Sha256 | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    unpinned: str | None = None
+    only: list[str] = []
+    inner: list[str] = []
+    strip: Annotated[int, Field(ge=0)] = 0
+    into: Annotated[str, Field(pattern=r"^(\.|[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*)$")] = "."
+
+    @model_validator(mode="after")
+    def _pinned_or_not(self) -> Archive:
+        if sum([self.sha256 is not None, self.md5 is not None, self.unpinned is not None]) != 1:
+            raise ValueError("say exactly one of 'sha256', 'md5' and 'unpinned' (why neither is known)")
+        return self
+
+
 class Source(Strict):
-    """Where the files come from: mirrors with a manifest, drawn by edgebench, or a folder of one's own."""
+    """Where the files come from: mirrors with a manifest, archives, drawn by edgebench, or a folder of one's own."""
 
     mirrors: list[str] = []
     manifest: str | None = None
+    archives: list[Archive] = []
     draw: Draw | None = None
     local: bool = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        if sum([bool(self.manifest), self.draw is not None, self.local]) != 1:
-            raise ValueError("say exactly one of 'manifest' (with 'mirrors'), 'draw' and 'local'")
+        if sum([bool(self.manifest), bool(self.archives), self.draw is not None, self.local]) != 1:
+            raise ValueError("say exactly one of 'manifest' (with 'mirrors'), 'archives', 'draw' and 'local'")
+        if self.mirrors and not self.manifest:
+            raise ValueError("'mirrors' belongs to 'manifest'; archives have 'urls' of their own")
+        files = [archive.file for archive in self.archives]
+        if len(set(files)) < len(files):
+            raise ValueError("two archives have one name: each 'file' is another")
         return self
 
 
@@ -38,6 +82,7 @@ class Dataset(Strict):
     """A data set: `config/datasets/NAME.yaml`.
 
     Attributes:
+        source: Where the files come from.
         layout: How the files lie on disk; names the adapter.
         images: Expected number of images per split.
         edge_tolerance: Largest distance of a matched edge pixel, as a fraction of the image diagonal.

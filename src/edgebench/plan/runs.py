@@ -26,6 +26,8 @@ EVALUATE_VERSION = {
 
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
 _NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
+_NOT_OF_SOURCE = {"mirrors", "archives"}
+_NOT_OF_ARCHIVE = {"urls", "bytes", "unpinned"}
 
 
 @dataclass(frozen=True)
@@ -147,17 +149,30 @@ class Run:
 
 
 def definition_digest(definition: Map | None) -> str | None:
-    """Digest of a definition's content; titles, terms and mirrors do not count."""
+    """Digest of a definition's content; titles, terms, mirrors and addresses do not count."""
     if definition is None:
         return None
     content = {key: value for key, value in definition.items() if key not in _NOT_CONTENT}
     if "source" in content:
-        content["source"] = {key: value for key, value in content["source"].items() if key != "mirrors"}
+        content["source"] = {key: value for key, value in content["source"].items() if key not in _NOT_OF_SOURCE}
+        if archives := definition["source"].get("archives"):  # an empty list would change the ids of all others
+            content["source"]["archives"] = [
+                {key: value for key, value in archive.items() if key not in _NOT_OF_ARCHIVE} for archive in archives
+            ]
     return digest(content)
 
 
-def is_pinned(checkpoint: Map) -> bool:
-    """Whether a checkpoint's definition admits one content: it names a commit of the hub, or digests of all files."""
+def is_pinned(definition: Map) -> bool:
+    """Whether a definition admits one content only.
+
+    A checkpoint's names a commit of the hub, or digests of all files; a data set's has a manifest, digests of all
+    archives, or is drawn. What a folder of one's own holds nobody knows beforehand.
+    """
+    if "format" not in definition:  # a data set's
+        archives = definition["source"].get("archives")
+        by_archives = bool(archives) and all(each.get("sha256") or each.get("md5") for each in archives)
+        return by_archives or bool(definition["source"].get("manifest") or definition["source"].get("draw"))
+    checkpoint = definition
     hub = checkpoint["source"].get("hub")
     digests = [path for path, known in checkpoint["files"].items() if known.get("sha256")]
     patterns = hub["patterns"] if hub else checkpoint["files"]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.files import read_json
 from edgebench.metrics.instance_edges import segment_edges
@@ -173,7 +173,7 @@ def _read(path: Path, key: str) -> NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return file[key]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path}: no readable pseudo labels ({error}). Delete the run's folder and run it again."
         ) from None

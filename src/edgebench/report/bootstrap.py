@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.metrics.edges.scores import average_precision, f_measure, ods_f, recall_precision
@@ -104,10 +104,19 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 
 
 def read_counts(folder: Path) -> tuple[list[str], Floats, Counts]:
-    """Ids, thresholds (T,) and counts (n, T) of an evaluate run."""
-    with np.load(folder / "counts.npz", allow_pickle=False) as file:
-        cntR, sumR, cntP, sumP = (file[name].astype(np.float64) for name in ("cntR", "sumR", "cntP", "sumP"))
-        return [str(each) for each in file["ids"]], file["thresholds"], (cntR, sumR, cntP, sumP)
+    """Ids, thresholds (T,) and counts (n, T) of an evaluate run.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with np.load(folder / "counts.npz", allow_pickle=False) as file:
+            cntR, sumR, cntP, sumP = (file[name].astype(np.float64) for name in ("cntR", "sumR", "cntP", "sumP"))
+            return [str(each) for each in file["ids"]], file["thresholds"], (cntR, sumR, cntP, sumP)
+    except DAMAGED as error:
+        raise DataError(
+            f"{folder / 'counts.npz'}: not the counts of edges ({error}). Delete the folder and run snakemake again."
+        ) from None
 
 
 @dataclass
@@ -156,7 +165,7 @@ class Bootstrap:
                     ids = [str(each) for each in file["ids"]]
                     weights = draw_weights(ids, self.resamples, self.seed)
                     columns = {name: weighted_mean(file[name], weights) for name in file.files if name != "ids"}
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except DAMAGED as error:
             raise DataError(
                 f"{folder}: the per-image numbers of this run cannot be read ({error}). "
                 f"Delete the folder and run snakemake again."

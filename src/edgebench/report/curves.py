@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.metrics.masks import PROTOCOLS, image_curves
 from edgebench.report.bootstrap import LEVEL, Floats, draw_weights, weighted_mean
@@ -115,7 +115,7 @@ def _image_curves(evaluation: Evaluation, letter: Letter) -> tuple[list[str], Fl
     try:
         with np.load(path, allow_pickle=False) as file:
             ids, histograms = [str(each) for each in file["ids"]], file["histograms"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path}: not the counts of masks ({error}). Delete the run's folder and run snakemake."
         ) from None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.files import atomic_path
 from edgebench.report.collect import Collected
@@ -85,7 +85,7 @@ def read_emerging(path: str | Path) -> Emerging:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in ("taus", "colours", "curve", "gap", "kept", "scores")}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not what a run kept ({error}). Delete the run's folder; run it again.") from None
     taus = [int(each) for each in held["taus"]]
     return Emerging(taus, held["colours"], held["curve"], int(held["gap"]), int(held["kept"]), held["scores"])

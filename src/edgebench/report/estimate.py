@@ -267,7 +267,7 @@ def _terms(specs: Iterable[Spec], kind: Literal["dataset", "checkpoint"], finish
                 "accept": f"Accept these terms first: `edgebench fetch {name} --accept-terms`.",
                 "manual": f"Get the files yourself, then: `edgebench fetch {name} --accept-terms --mirror FOLDER`.",
             }.get(each.get("gate", "none"), ""),
-            pinned=kind == "dataset" or is_pinned(each),
+            pinned=(kind == "dataset" and not each.get("source", {}).get("archives")) or is_pinned(each),
             here=name in here,
         )
         for name, each in definitions.items()

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgebench.errors import EdgebenchError
-from edgebench.files import read_json, write_text_if_changed
+from edgebench.files import write_text_if_changed
+from edgebench.report.lineage import finished_runs
 
 INDEX = "results/index.tsv"
 
@@ -24,14 +24,7 @@ def write_index(root: Path) -> Path:
         EdgebenchError: it cannot be written.
     """
     path = root / INDEX
-    lines = []
-    for record in sorted((root / "results" / "runs").glob("*/*/run.json")):
-        try:
-            content = read_json(record)
-        except EdgebenchError:
-            continue  # `edgebench status` names damaged records
-        if isinstance(content, dict) and content.get("id") == record.parent.name[-10:]:
-            lines.append(index_line(content, record.parent.relative_to(root).as_posix()))
+    lines = [index_line(run.record, run.folder) for run in finished_runs(root).values()]
     if lines or path.exists():
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")

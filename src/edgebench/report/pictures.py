@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.metrics.instance_edges import segment_edges
 from edgebench.report.bootstrap import Floats
@@ -112,7 +112,7 @@ def _read_reveal(path: Path) -> tuple[NDArray[Any], Floats]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["order"], file["probability"].astype(np.float64) / 255
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a kept reveal ({error}). Delete the run's folder and run snakemake.") from None
 
 

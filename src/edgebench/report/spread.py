@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from edgebench.data.adapters import Dataset, open_dataset
+from edgebench.data.npz import DAMAGED
 from edgebench.errors import DataError
 from edgebench.files import digest
 from edgebench.report.bootstrap import Floats
@@ -149,7 +149,7 @@ def _per_image(evaluation: Evaluation) -> tuple[list[str], Mapping[str, Floats]]
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in file.files if name not in ("ids", "histograms")]
             return [str(each) for each in file["ids"]], {f"{prefix}_{name}".strip("_"): file[name] for name in names}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path}: not the counts of masks ({error}). Delete the run's folder and run snakemake."
         ) from None

@@ -41,6 +41,7 @@ def _dataset(spec: RunSpec, definition: dict[str, Any]) -> dict[str, Any]:
         "files": report.n_files,
         "bytes": report.n_bytes,
         "origins": report.origins,
+        **({"archives": report.archives} if report.archives else {}),
         "digest": report.digest,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,6 +12,10 @@ class PerImage:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A line cut off by a kill or a full disk goes, so that the next one does not continue it.
+        content = path.read_bytes() if path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
 
     def add(self, ids: list[str], values: list[float]) -> None:
         """Append the values of a batch, in the order of `ids`."""
@@ -20,6 +25,5 @@ class PerImage:
     def read(self, ids: list[str]) -> dict[str, float]:
         """The last value of each of `ids` that has one."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        # A line cut off by a kill lacks a part; its image counts without a number.
-        known = {parts[0]: float(parts[1]) for line in lines if len(parts := line.split("\t")) == 2 and parts[1]}
+        known = {parts[0]: float(parts[1]) for line in lines if len(parts := line.split("\t")) == 2}
         return {image_id: known[image_id] for image_id in ids if image_id in known}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import edgebench
+from edgebench.errors import EdgebenchError
 from edgebench.files import digest, read_json, sha256_file, write_json
 from edgebench.plan.runs import definition_digest
 
@@ -50,7 +51,8 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
     try:
         yield extra
     except BaseException:
-        write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
+        with suppress(EdgebenchError):  # on a full disk the reason that counts is the one on its way up
+            write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
         raise
     seconds = before + time.monotonic() - clock
     record = {

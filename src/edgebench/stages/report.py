@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import read_json, write_json
+from edgebench.files import read_json, remove_leftovers, write_json
 from edgebench.stages.record import code
 
 
@@ -22,6 +22,7 @@ def make_table(spec_file: Path) -> list[Path]:
 
     spec = read_table_spec(spec_file)
     base = _base(spec, "tables")
+    remove_leftovers(base.parent, f"{base.name}.")
     files = write_table(build_table(spec_file), base)
     write_json(base.with_suffix(".json"), {"id": spec["id"], "made_of": spec, "code": code()})
     print_table(base.with_suffix(".csv"))
@@ -37,7 +38,9 @@ def make_figure(name: str, spec_file: Path) -> list[Path]:
     from edgebench.report.figures import write_figure
 
     base = _base(read_table_spec(spec_file), "figures")
-    return write_figure(spec_file, name, base.with_name(f"{base.name}-{name}"))
+    base = base.with_name(f"{base.name}-{name}")
+    remove_leftovers(base.parent, f"{base.name}.")
+    return write_figure(spec_file, name, base)
 
 
 def read_table_spec(spec_file: Path) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
+from edgebench.files import remove_leftovers, require_writable
 from edgebench.plan.attempts import UNFINISHED, attempted
+from edgebench.stages.alone import alone
 from edgebench.stages.memory import how_to_save_memory, short_of_memory
-from edgebench.stages.record import recorded
+from edgebench.stages.record import RECORD, recorded
 from edgebench.stages.spec import RunSpec, read_spec
 
 
@@ -19,7 +21,7 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
     """Carry out the run of a plan file and write its record last.
 
     A run that was interrupted goes on where it stood; one that was finished is made anew, so that its record
-    never speaks for files that something else made.
+    never speaks for files that something else made. Where another process works on the same run, it is waited for.
 
     Under `torchrun` (`torchrun --nproc-per-node 2 -m edgebench run PLANFILE`) the processes share a training; only the
     first keeps the folder and writes the record, and any other stage is its alone.
@@ -51,16 +53,22 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         from edgebench.stages.predict import predict as stage
     else:
         from edgebench.stages.evaluate import evaluate as stage
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and spec.content["stage"] == "train"
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ["RANK"]) > 0:
-        if spec.content["stage"] == "train":
+        if several:
             _within_memory(stage, spec)  # begins with waiting for the first process, which tidies the folder
         return spec.folder
-    if not (spec.folder / UNFINISHED).exists() and spec.content["stage"] != "fetch":
-        shutil.rmtree(spec.folder, ignore_errors=True)
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    with attempted(spec.folder):
-        with recorded(spec.content, spec.folder) as extra:
+    with alone(spec_file.with_suffix(".lock"), spec.folder) as waited:
+        finished = waited and (spec.folder / RECORD).exists()  # by another process meanwhile
+        if finished and not several:  # of several the others wait for this one in the training, which sees that, too
+            return spec.folder
+        if not finished and not (spec.folder / UNFINISHED).exists() and spec.content["stage"] != "fetch":
+            shutil.rmtree(spec.folder, ignore_errors=True)
+        require_writable(spec.folder / RECORD)
+        remove_leftovers(spec.folder)
+        with attempted(spec.folder), recorded(spec.content, spec.folder) as extra:
             extra.update(_within_memory(stage, spec))
+        # Last: as long as the run counts as unfinished, the next try needs it.
         shutil.rmtree(spec.folder / "work", ignore_errors=True)
     return spec.folder
 

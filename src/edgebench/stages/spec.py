@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import read_json
+from edgebench.files import read_json, sha256_file
 
 Map = dict[str, Any]
 STAGES = ("fetch", "train", "predict", "evaluate")
@@ -44,7 +45,7 @@ class RunSpec:
         """Folder of a run that this one needs.
 
         Raises:
-            EdgebenchError: it is not finished.
+            EdgebenchError: it is not finished, its record is damaged, or its weights are not what it recorded.
         """
         folder = Path(self.content["inputs"][name])
         if not (folder / "run.json").exists():
@@ -52,7 +53,25 @@ class RunSpec:
                 f"{folder}: this run is needed first ({name}), but it is not finished. "
                 f"Type `snakemake {folder}/run.json`."
             )
+        record = read_json(folder / "run.json")  # where that was cut short, the files beside it are not to be trusted
+        if record.get("stage") == "train":
+            for each in record.get("contents", []):
+                _require_unchanged(folder / each["path"], each["bytes"], each["sha256"])
         return folder
+
+
+def _require_unchanged(file: Path, size: int, sha256: str) -> None:
+    if not file.is_file() or file.stat().st_size != size or _digest(file, file.stat().st_mtime_ns) != sha256:
+        raise EdgebenchError(
+            f"{file}: missing, cut short or changed since its run was finished. Delete the folder {file.parent} and "
+            f"run snakemake again."
+        )
+
+
+@cache
+def _digest(file: Path, written: int) -> str:
+    """SHA-256 of a file that was `written` then; a run may ask for its weights several times."""
+    return sha256_file(file)
 
 
 def read_spec(path: Path, threads: int = 1) -> RunSpec:

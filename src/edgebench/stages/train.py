@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import DataError
-from edgebench.files import read_json
+from edgebench.files import read_json, sha256_file
 from edgebench.stages.devices import choose_device
 from edgebench.stages.fetch import require_preset
 from edgebench.stages.inputs import LabelledBy, SegmentedBy, labels_file, map_file, open_input
@@ -64,7 +64,13 @@ def train(spec: RunSpec) -> dict[str, Any]:
         "trained_parameters": report.parameters,
         "parameters": sum(each.numel() for each in objective.model.parameters()),
         "training_seconds": report.seconds,
+        "contents": [_content(report.weights)],
     }
+
+
+def _content(weights: Path) -> dict[str, Any]:
+    """What those who take the weights compare them with."""
+    return {"path": weights.name, "bytes": weights.stat().st_size, "sha256": sha256_file(weights)}
 
 
 def _loader_workers(asked: int | None, device: str, threads: int) -> int:
@@ -267,6 +273,7 @@ def _memo_released(spec: RunSpec) -> dict[str, Any]:
         "merged_lora_rank": released.lora_rank,
         "adapter_parameters": released.adapter_parameters,
         "parameters": sum(value.numel() for value in released.state.values()),
+        "contents": [_content(spec.folder / WEIGHTS)],
         **notes,
     }
 
@@ -281,7 +288,8 @@ def _diffdis_released(spec: RunSpec) -> dict[str, Any]:
     notes = {"checkpoint": fetched["checkpoint"], "source_sha256": digests[f"unet/{SOURCE}"]}
     released = convert_released(folder, spec.folder / WEIGHTS, notes)
     require_preset(fetched["checkpoint"], spec.settings["preset"], released.preset)
-    return {"preset": released.preset, "parameters": released.parameters, **notes}
+    contents = [_content(spec.folder / WEIGHTS)]
+    return {"preset": released.preset, "parameters": released.parameters, "contents": contents, **notes}
 
 
 _OBJECTIVES: dict[str, Callable[[RunSpec], Objective]] = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +184,47 @@ class TestFetch:
             "failures.jsonl",
             "run.json",
         ]
+
+    def test_archives_are_pinned_by_what_is_printed(self, tmp_path: Path, root: Path) -> None:
+        """Unpacked from a folder that holds them; the pinned definition takes them from where they are then."""
+        config = tmp_path / "repository"
+        shutil.copytree(root / "config", config / "config")
+        (tmp_path / "mine").mkdir()
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 4)).save(buffer, "PNG")
+        with zipfile.ZipFile(tmp_path / "mine" / "photos.zip", "w") as archive:
+            archive.writestr("photos/1.png", buffer.getvalue())
+        definition = config / "config/datasets/photos.yaml"
+        address = "http://127.0.0.1:9/photos.zip"
+        content = {
+            **{"name": "photos", "title": "Photos", "layout": "folder", "images": {"all": 1}, "gate": "accept"},
+            **{"licence": "mine", "terms": "Ask me.", "citation": "none"},
+            "source": {"archives": [{"file": "photos.zip", "urls": [address], "unpinned": "nobody says"}]},
+        }
+        definition.write_text(yaml.safe_dump(content))
+        command = ["fetch", "photos", "--root", str(config), "--mirror"]
+        assert "must be accepted first: Ask me." in run(tmp_path, *command, str(tmp_path / "mine"), code=2)
+        printed = run(tmp_path, *command, str(tmp_path / "mine"), "--accept-terms")
+        (first,) = config.glob("results/runs/fetch/photos-*")
+        lines = printed.partition("photos.yaml\n\n")[2].partition("and type")[0]
+        assert f"--mirror {first}" in printed
+        assert "was fetched already" in run(tmp_path, *command, str(tmp_path / "mine"), "--accept-terms", code=2)
+        definition.write_text(yaml.safe_dump(content | yaml.safe_load(lines)))
+        archive_file = tmp_path / "mine" / "photos.zip"
+        sha256 = sha256_file(archive_file)
+        assert f"sha256: {sha256}" in lines
+        archive_file.unlink()
+        assert "not pinned" not in run(tmp_path, *command, str(first), "--accept-terms")
+        (second,) = set(config.glob("results/runs/fetch/photos-*")) - {first}
+        assert (second / "photos/1.png").samefile(first / "photos/1.png")
+        assert json.loads((second / "run.json").read_text())["archives"][0]["sha256"] == sha256
+        listed = run(tmp_path, "fetch", "--list", "--root", str(config))
+        assert re.search(r"photos +\? +yes +pinned +accept +mine", listed)
+        for line in (r"dis5k .* no +your folder +get it", r"duts .* not pinned +accept", r"sd15 .* not pinned +accept"):
+            assert re.search(line, listed)
+
+    def test_a_name_is_needed(self, root: Path) -> None:
+        assert "`edgebench fetch --list` " in run(root, "fetch", code=2)
 
     def test_a_released_checkpoint_from_a_file(
         self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

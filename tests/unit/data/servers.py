@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import json
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PAGE = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
+
+SURVIVED = [
+    "moved",
+    "moved to another host",
+    "busy once",
+    "too many once",
+    "cut once",
+    "cut once, no ranges",
+    "cut once, wrong range",
+    "cut once, 416",
+    "stalls once",
+    "no length",
+    "says too much",
+]
+"""Moods in which a server gives the right file in the end."""
+REFUSED = [
+    ("403 page", "403 Forbidden with an HTML page", False),
+    ("200 page", "an HTML page", True),
+    ("long page", "an HTML page", True),
+    ("corrupt", "SHA-256", True),
+    ("short", "bytes instead of", True),
+    ("says too little", "bytes instead of", True),
+    ("cut always", r"the connection broke off \(tried 4 times\)", False),
+    ("stalls always", r"the server did not answer in time \(tried 4 times\)", False),
+    ("drips", r"the server sends less than 1000 bytes a second \(tried 4 times\)", False),
+    ("busy always", r"503 Service Unavailable \(tried 4 times\)", False),
+    ("moved to a file", "leads nowhere: No connection adapters", False),
+    ("moved in circles", "leads nowhere: Exceeded 30 redirects", False),
+    ("packed twice", "SHA-256|more than|bytes instead of", True),
+]
+"""Moods in which it does not: what is said then, and whether something wrong came that is set aside."""
+
+
+def hasten(monkeypatch: object) -> None:
+    """Waiting times of a hundredth, and pieces so small that files of a test have several."""
+    from edgebench.data import download
+
+    quick = {"PAUSE_SECONDS": 0.01, "TIMEOUT_SECONDS": (2.0, 0.3), "CHUNK_BYTES": 32, "SLOW_SECONDS": 0.2}
+    for name, value in {**quick, "LONGEST_PAUSE_SECONDS": 0.05}.items():
+        monkeypatch.setattr(download, name, value)  # type: ignore[attr-defined]
 
 
 class Server:
@@ -20,6 +64,8 @@ class Server:
         self.mood: dict[str, str] = {}
         self.seen: Counter[str] = Counter()
         self.ranges: list[tuple[str, str]] = []
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +90,10 @@ class Server:
         first = self.seen[path] == 1
         if path.startswith("moved/"):
             path, mood = path.removeprefix("moved/"), ""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who was given up on
+            self.behave(request, folder, path, mood, first)
+
+    def behave(self, request: BaseHTTPRequestHandler, folder: Path, path: str, mood: str, first: bool) -> None:
         content = (folder / path).read_bytes() if (folder / path).is_file() else None
         if content is None:
             self.send(request, 404, b"not here")
@@ -57,18 +107,71 @@ class Server:
             self.send(request, 200, content[:-9] + b"?" + content[-8:])
         elif mood == "short":
             self.send(request, 200, content[:-5])
+        elif mood == "says too little":
+            self.send(request, 200, content, length=len(content) - 5)
+            request.close_connection = True
+        elif mood == "says too much":
+            self.send(request, 200, content, length=len(content) + 500)
+            request.close_connection = True
+        elif mood == "packed twice":
+            body = gzip.compress(gzip.compress(content))
+            self.send(request, 200, body, {"Content-Encoding": "gzip"})
+        elif mood == "packed on the way":
+            self.send(request, 200, gzip.compress(content), {"Content-Encoding": "gzip"})
+        elif mood == "called packed":
+            self.send(request, 200, content, {"Content-Encoding": "x-gzip"})
+        elif mood == "no length" and request.command == "GET":
+            request.send_response(200)
+            request.send_header("Connection", "close")
+            request.end_headers()
+            request.wfile.write(content)
+            request.close_connection = True
+        elif mood == "moved to another host":
+            host = f"localhost:{self.http.server_address[1]}"
+            self.send(request, 302, b"", {"Location": f"http://{host}/moved/{request.path.lstrip('/')}"})
+        elif mood == "moved to a file":
+            self.send(request, 302, b"", {"Location": f"file://{folder / path}"})
+        elif mood == "1000 at a time":
+            start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            where = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            status = 206 if start else 200
+            self.send(request, status, content[start : start + 1000], where, length=len(content) - start)
+            request.close_connection = True
+        elif mood == "slow start":
+            with self.lock:
+                self.at_once += 1
+                self.most_at_once = max(self.most_at_once, self.at_once)
+            time.sleep(0.1)
+            with self.lock:
+                self.at_once -= 1  # before the answer, upon which the next request may come at once
+            self.send(request, 200, content)
+        elif mood == "moved in circles":
+            self.send(request, 302, b"", {"Location": request.requestline.split()[1]})
+        elif mood == "busy always":
+            self.send(request, 503, b"busy")
+        elif mood == "too many once" and first:
+            until = datetime.now(UTC) + timedelta(seconds=30)
+            self.send(request, 429, b"slowly", {"Retry-After": format_datetime(until, usegmt=True)})
+        elif mood == "cut once, 416" and "Range" in request.headers:
+            self.send(request, 416, b"no")
         elif mood == "busy once" and first:
             self.send(request, 503, b"busy", {"Retry-After": "7"})
         elif mood == "moved":
             self.send(request, 302, b"", {"Location": f"/moved/{request.path.lstrip('/')}"})
-        elif mood == "cut always" or (mood in ("cut once", "cut once, no ranges", "cut once, wrong range") and first):
+        elif mood == "cut always" or (mood.startswith("cut once") and first):
             self.send(request, 200, content[: len(content) // 2], length=len(content))
             request.close_connection = True
-        elif mood == "stalls once" and first:
+        elif mood == "stalls always" or (mood == "stalls once" and first):
             self.send(request, 200, content[:50], length=len(content))
             request.wfile.flush()
             time.sleep(0.6)
             request.close_connection = True
+        elif mood == "drips":
+            self.send(request, 200, b"", length=len(content))
+            for byte in content:
+                request.wfile.write(bytes([byte]))
+                request.wfile.flush()
+                time.sleep(0.02)
         elif "Range" in request.headers and mood != "cut once, no ranges":
             self.ranges.append((path, request.headers["Range"]))
             start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))

@@ -1,4 +1,4 @@
-"""The data sets that come with edgebench are defined completely."""
+"""The data sets and checkpoints that come with edgebench are defined completely."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edgebench.data.manifest import read_manifest
 from edgebench.data.scenes import STYLES
 
 FOLDER = Path(__file__).resolve().parents[3] / "config" / "datasets"
+CHECKPOINTS = FOLDER.parent / "checkpoints"
 KEYS = {
     "name",
     "title",
@@ -56,5 +57,35 @@ def test_definition_is_complete(path, tmp_path):
         assert definition["edge_tolerance"] * size * 2**0.5 == pytest.approx(1.5, abs=0.01)
     elif "draw" in source:
         assert definition["files"] == 2 * sum(definition["images"].values())
+    elif "archives" in source:
+        sizes = [archive.get("bytes") for archive in source["archives"]]
+        assert None in sizes or sum(sizes) == definition["bytes"]
+        for archive in source["archives"]:
+            assert "sha256" in archive or "md5" in archive or len(archive["unpinned"]) > 20
+            assert all(url.rsplit("/", 1)[-1] == archive["file"] for url in archive["urls"])  # what a mirror calls it
+        assert definition["gate"] == "accept"
+        assert "--mirror" in definition["terms"]
     else:
         assert source == {"local": True}
+        assert definition["gate"] == "manual"
+        assert "--mirror" in definition["terms"]
+
+
+def test_archives_of_one_name_are_one_archive():
+    """COCO's lie in three definitions; a size or digest that is corrected in one must be in the others."""
+    seen: dict[str, dict[str, object]] = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for archive in yaml.safe_load(path.read_text())["source"].get("archives", []):
+            known = {key: archive.get(key) for key in ("urls", "bytes", "sha256", "md5")}
+            assert seen.setdefault(archive["file"], known) == known
+
+
+@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_checkpoint_is_complete(path):
+    definition = yaml.safe_load(path.read_text())
+    assert all(len(definition[key]) > 2 for key in ("title", "licence", "terms", "citation"))
+    assert definition["bytes"] > 0
+    source = definition["source"]
+    # The hub states a digest of each file; elsewhere the definition has to.
+    assert "hub" in source or all(known["sha256"] for known in definition["files"].values())
+    assert definition.get("gate", "none") != "manual" or "--mirror" in definition["terms"]

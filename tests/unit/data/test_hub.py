@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgebench.data import download as download_module
 from edgebench.data.hub import fetch_checkpoint
 from edgebench.errors import DataError
-from tests.unit.data.servers import Hub
+from tests.unit.data.servers import REFUSED, SURVIVED, Hub, hasten
 
 EARLY = "epoch=0079.ckpt/checkpoint/mp_rank_00_model_states.pt"
 LATE = "epoch=0279.ckpt/checkpoint/mp_rank_00_model_states.pt"
@@ -29,8 +28,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(download_module, "CHUNK_BYTES", 32)
+    hasten(monkeypatch)
     server = Hub(repository)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     yield server
@@ -74,21 +72,21 @@ class TestHub:
         assert sha256(tmp_path / "out" / EARLY) == sha256(repository / EARLY)
         assert [path for path, _ in hub.ranges] == [EARLY]
 
-    @pytest.mark.parametrize(
-        ("mood", "reason"),
-        [
-            ("short", "1995 bytes instead of 2000"),
-            ("corrupt", "SHA-256"),
-            ("200 page", "an HTML page"),
-            ("403 page", "403"),
-            ("cut always", "the connection broke off"),
-        ],
-    )
-    def test_a_bad_file_is_named_and_not_kept(self, hub: Hub, tmp_path: Path, mood: str, reason: str) -> None:
+    @pytest.mark.parametrize("mood", SURVIVED)
+    def test_hiccups_are_survived(self, hub: Hub, repository: Path, tmp_path: Path, mood: str) -> None:
         hub.mood[EARLY] = mood
-        with pytest.raises(DataError, match=rf"(?s)states.pt: .*{reason}.*edgebench fetch early --mirror"):
+        fetch_checkpoint(definition(), tmp_path / "out")
+        assert sha256(tmp_path / "out" / EARLY) == sha256(repository / EARLY)
+
+    @pytest.mark.parametrize(("mood", "reason", "quarantined"), REFUSED)
+    def test_a_bad_file_is_named_and_not_kept(
+        self, hub: Hub, tmp_path: Path, mood: str, reason: str, quarantined: bool
+    ) -> None:
+        hub.mood[EARLY] = mood
+        with pytest.raises(DataError, match=rf"(?s)states.pt: .*({reason}).*edgebench fetch early --mirror"):
             fetch_checkpoint(definition(), tmp_path / "out")
         assert not (tmp_path / "out" / EARLY).exists()
+        assert (tmp_path / "out/.quarantine" / EARLY.replace("/", "__")).exists() == quarantined
 
     def test_a_file_that_the_definition_does_not_mean_is_refused(self, hub: Hub, tmp_path: Path) -> None:
         known = {EARLY: {"sha256": "0123456789abcdef"}}

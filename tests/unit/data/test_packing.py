@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import struct
 import tarfile
 import threading
@@ -93,7 +94,10 @@ class Web:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body) if length is None else length))
                 self.end_headers()
-                self.wfile.write(body)
+                for byte in body if kind == "trickle" else ():
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.05)
+                self.wfile.write(body if kind != "trickle" else b"")
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -215,6 +219,49 @@ def test_a_server_is_not_overrun(web: Web, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{web.url}/drips/{number}" for number in range(20)))
     assert download_list(tmp_path / "list.txt", tmp_path / "data", "laion", jobs=2) == []
     assert web.most_at_once == 2
+
+
+def test_a_dead_server_holds_nobody_up(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine tenths of the list are on a server that takes connections and says nothing."""
+    monkeypatch.setattr(packing, "IMAGES_PER_SHARD", 200)
+    monkeypatch.setattr(download_module, "TIMEOUT_SECONDS", (2.0, 0.5))
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        silent = f"http://127.0.0.1:{dead.getsockname()[1]}"
+        rows = [f"{web.url}/good/{n}" if n % 10 == 9 else f"{silent}/{n}.jpg" for n in range(200)]
+        (tmp_path / "list.txt").write_text("\n".join(rows))
+        begun = time.monotonic()
+        failures = download_list(tmp_path / "list.txt", tmp_path / "data", "laion", jobs=1)
+    assert time.monotonic() - begun < 20  # asking for all 180 of them, two at a time, takes 45 s
+    assert len(failures) == 180
+    assert [each.reason.rpartition(": ")[2] for each in failures].count("the server did not answer in time") <= 6
+    assert failures[-1].reason.endswith("could not be reached (no longer asked)")
+    assert len(open_dataset("shards", tmp_path / "data", "train").ids) == 20
+
+
+def test_a_slow_server_does_not_keep_others_waiting(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows come first, two at a time; meanwhile those of another one are done, as far ahead as is allowed."""
+    slow = [f"{web.url}/drips/{number}" for number in range(30)]
+    fast = [f"http://localhost:{web.http.server_address[1]}/good/{number}" for number in range(20)]
+    (tmp_path / "list.txt").write_text("\n".join([*slow, *fast]))
+    monkeypatch.setattr(packing, "IMAGES_PER_SHARD", 50)
+    assert download_list(tmp_path / "list.txt", tmp_path / "data", "laion", jobs=1) == []
+    last_fast = max(place for place, path in enumerate(web.asked) if "good" in path)
+    last_slow = max(place for place, path in enumerate(web.asked) if "drips" in path)
+    assert last_fast < last_slow
+    with tarfile.open(tmp_path / "data" / "00000.tar") as tar:
+        assert [name[:9] for name in tar.getnames()] == [f"{number:09d}" for number in range(50)]
+
+
+def test_a_trickle_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though each byte comes in time."""
+    monkeypatch.setattr(download_module, "LONGEST_SECONDS", 0.3)
+    begun = time.monotonic()
+    with (
+        download_module.open_session(1) as session,
+        pytest.raises(download_module.UnavailableError, match="took longer than"),
+    ):
+        download_module.download_bytes(session, f"{web.url}/trickle/1", 10**6)
+    assert time.monotonic() - begun < 5
 
 
 def test_a_lost_network_costs_no_rows(web: Web, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def planned(root: Path, out: str, stage: str, method: str, inputs: dict[str, str
     given = {"stage": stage, "method": method, "dataset": "scenes_coco", **dict.fromkeys(inputs, "x"), **settings}
     resolved = model.model_validate(given).model_dump(mode="json")
     for name in inputs:
-        (root / inputs[name] / "run.json").touch()
+        write_json(root / inputs[name] / "run.json", {})
     return RunSpec(
         {
             "folder": str(root / out),
