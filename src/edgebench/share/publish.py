@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import read_json, sha256_file, write_text
+from edgebench.plan.attempts import UNFINISHED
 from edgebench.plan.catalogue import FOLDER, Artifact, read_catalogue
 from edgebench.plan.methods import settings_class
 from edgebench.plan.runs import Run
@@ -109,7 +110,7 @@ def publish(root: Path, runs: list[Run], tables: list[Table], push: bool = True)
 
 def _require_finished(root: Path, runs: Iterable[Run]) -> None:
     unfinished = [
-        run for run in runs if not (root / run.record).exists() or (root / run.folder / ".unfinished").exists()
+        run for run in runs if not (root / run.record).exists() or (root / run.folder / UNFINISHED).exists()
     ]
     if unfinished:
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""

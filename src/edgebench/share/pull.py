@@ -15,6 +15,8 @@ from edgebench.plan.catalogue import Artifact
 from edgebench.share.archive import differences, unpack
 from edgebench.share.dvc import Dvc, locked
 from edgebench.share.manifest import Manifest, read_manifest
+from edgebench.stages.alone import alone
+from edgebench.stages.record import RECORD
 
 State = Literal["pulled", "here", "made here", "missing", "mismatch"]
 
@@ -55,7 +57,7 @@ def pull(root: Path, artifacts: list[Artifact]) -> Iterator[Outcome]:
         for artifact in artifacts:
             try:
                 manifest = read_manifest(root, artifact)
-                if (root / artifact.folder / "run.json").exists():
+                if (root / artifact.folder / RECORD).exists():
                     yield _present(root, artifact, manifest)
                     continue
                 _check_pointer(root, artifact, manifest)
@@ -72,7 +74,7 @@ def _present(root: Path, artifact: Artifact, manifest: Manifest) -> Outcome:
     found = differences(root / artifact.folder, manifest.contents)
     if not found:
         return Outcome(artifact, "here")
-    if any(each.startswith("run.json ") for each in found):
+    if any(each.startswith(f"{RECORD} ") for each in found):
         return Outcome(artifact, "made here", "it is not the shared one, and was left alone.")
     return Outcome(
         artifact,
@@ -119,8 +121,12 @@ def _unpacked(root: Path, artifact: Artifact, manifest: Manifest, complaint: str
             f"{_cached(root, artifact)}` and pull again. If that brings the same, the remote holds a damaged object: "
             f"whoever shared it deletes that and publishes again.",
         )
+    folder = root / artifact.folder
     try:
-        unpack(archive, manifest.contents, root / artifact.folder)
+        with alone(root / f"results/plan/runs/{artifact.id}.lock", folder):  # as the job that would make it
+            if (folder / RECORD).exists():
+                return _present(root, artifact, manifest)
+            unpack(archive, manifest.contents, folder)
     except EdgebenchError as error:
         return Outcome(artifact, "mismatch", str(error))
     return Outcome(artifact, "pulled")
