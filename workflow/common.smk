@@ -1,10 +1,12 @@
 # Glue between the plan and the rules: where a run stands, what it needs, what it asks of the machine.
 # All logic lives in edgebench.plan, the only part of edgebench that the workflow imports.
+import json
 import sys
 from pathlib import Path
 from shlex import quote
 
 from edgebench.errors import EdgebenchError
+from edgebench.plan.captions import caption, category, labels
 from edgebench.plan.freshness import plan_input
 from edgebench.plan.tables import FIGURES
 from edgebench.plan.workbench import Workbench
@@ -112,12 +114,20 @@ def launcher(wildcards):
 
 
 def files_of(scale, kind):
-    """All tables or figures that a scale makes without being asked for one by name."""
+    """All tables or figures that a scale makes without being asked for one by name, of one paper where one is named."""
     return lambda wildcards: [
         file
-        for table in explained(plan_of(scale).targets)
+        for table in explained(
+            plan_of(scale).targets, wildcards.get("paper", "").removeprefix("-")
+        )
         for file in getattr(table, kind)
     ]
+
+
+def same_config(wildcards):
+    """What the command line set, for another call of snakemake at the scale of a page."""
+    given = {**config, "scale": wildcards.scale}
+    return " ".join(quote(f"{key}={json.dumps(value)}") for key, value in given.items())
 
 
 plan_of(

@@ -100,6 +100,16 @@ def figure(
 
 
 @app.command(rich_help_panel="Called by Snakemake")
+def page(
+    report: Annotated[Path, typer.Argument(help="Page of Snakemake's HTML report, below results/report.")],
+) -> None:
+    """Make a page of the HTML report light enough to mail."""
+    from edgebench.report.page import finish_page
+
+    finish_page(report)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
 def index(root: Root = Path(".")) -> None:
     """Write `results/index.tsv`: one line per finished run."""
     from edgebench.report.index import write_index
