@@ -109,9 +109,7 @@ def publish(root: Path, runs: list[Run], tables: list[Table], push: bool = True)
 
 
 def _require_finished(root: Path, runs: Iterable[Run]) -> None:
-    unfinished = [
-        run for run in runs if not (root / run.record).exists() or (root / run.folder / UNFINISHED).exists()
-    ]
+    unfinished = [run for run in runs if not (root / run.record).exists() or (root / run.folder / UNFINISHED).exists()]
     if unfinished:
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise DataError(
