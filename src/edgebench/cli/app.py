@@ -14,6 +14,7 @@ from edgebench.cli.fetch import fetch
 from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
+from edgebench.cli.publish import publish, pull
 from edgebench.cli.refine import refine
 from edgebench.cli.share import card, crate
 from edgebench.cli.status import status
@@ -34,6 +35,8 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(publish)
+app.command()(pull)
 app.command()(status)
 app.command()(card)
 app.command()(crate)
