@@ -22,6 +22,7 @@ include: "workflow/rules/report.smk"
 localrules:
     all,
     fetch,
+    pull,
     demo,
     tables,
     figures,

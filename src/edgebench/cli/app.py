@@ -14,8 +14,9 @@ from edgebench.cli.fetch import fetch
 from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
+from edgebench.cli.publish import publish, pull
 from edgebench.cli.refine import refine
-from edgebench.cli.share import card
+from edgebench.cli.share import card, crate
 from edgebench.cli.status import status
 from edgebench.cli.web import app as web_app
 
@@ -34,8 +35,11 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(publish)
+app.command()(pull)
 app.command()(status)
 app.command()(card)
+app.command()(crate)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)

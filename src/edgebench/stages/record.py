@@ -64,6 +64,7 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
         "code": code(),
         "machine": machine(),
         "start": start.isoformat(timespec="seconds"),
+        "end": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "gpu_seconds": round(seconds * spec.get("resources", {}).get("gpus", 0), 3) if machine()["gpu"] else 0.0,
         "peak_memory_mb": round(max(map(_peak, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))) / 1024),
