@@ -23,6 +23,7 @@ localrules:
     all,
     fetch,
     pull,
+    predict_begin,
     demo,
     tables,
     figures,

@@ -66,16 +66,24 @@ def plan_of_table(wildcards, output):
     return path if changed else ancient(path)
 
 
+def job_resources(wildcards):
+    """What a job asks for: one that does a whole run, a part of it, or gathers its parts."""
+    return run_of(wildcards).job_resources("part" in wildcards.keys())
+
+
+def parts_of(wildcards):
+    """Markers of the jobs that share a run; none where one job does all of it."""
+    run = run_of(wildcards)
+    return [f"{run.folder}/work/{part}.json" for part in run.parts]
+
+
 def resource(name, unit=1):
     """A resource of the run's plan; time and memory grow when a job is tried again."""
 
     def amount(wildcards, attempt):
         grows = name in ("minutes", "mem_gb")
         return (
-            int(
-                run_of(wildcards).resources[name] * unit * (attempt if grows else 1)
-                + 0.5
-            )
+            int(job_resources(wildcards)[name] * unit * (attempt if grows else 1) + 0.5)
             or 1
         )
 
@@ -86,7 +94,7 @@ def gpu_request(kind):
     """GPUs in the words of the cluster: `gpu` or `gres` (config key `gpu_request`), none of the other."""
 
     def request(wildcards):
-        count = run_of(wildcards).resources["gpus"]
+        count = job_resources(wildcards)["gpus"]
         asked = count and bench.config.gpu_request == kind
         if kind == "gpu":
             return count if asked else 0

@@ -72,11 +72,23 @@ def show(
 def run(
     spec: SpecFile,
     threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 1,
+    part: Annotated[
+        str | None,
+        typer.Option(help="For jobs that share a run: `begin`, then `1of4` to `4of4` side by side, then `gather`."),
+    ] = None,
 ) -> None:
     """Carry out one planned run; an interrupted one goes on where it stood."""
-    from edgebench.stages.run import carry_out
+    from edgebench.stages.parts import Part
+    from edgebench.stages.run import begin, carry_out, carry_out_part, gather_parts
 
-    carry_out(spec, threads)
+    if part is None:
+        carry_out(spec, threads)
+    elif part == "begin":
+        begin(spec)
+    elif part == "gather":
+        gather_parts(spec, threads)
+    else:
+        carry_out_part(spec, Part.read(part), threads)
 
 
 @app.command(rich_help_panel="Called by Snakemake")
