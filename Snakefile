@@ -22,6 +22,8 @@ include: "workflow/rules/report.smk"
 localrules:
     all,
     fetch,
+    pull,
+    predict_begin,
     demo,
     tables,
     figures,

@@ -36,10 +36,15 @@ def run_of(wildcards):
 
 
 def inputs_of(wildcards):
-    """Records of the runs that a run needs. Their age means nothing: their identity is in their path."""
+    """Records of the runs that a run needs. Their age means nothing: their identity is in their path.
+
+    What a finished run was made from may lie elsewhere, and when it is brought for another run, this one stays.
+    """
     run = run_of(wildcards)
     bench.write_spec(run)
-    return [ancient(each.record) for each in run.inputs.values()]
+    finished = Path(run.record).exists()
+    needed = [each.record for each in run.inputs.values()]
+    return [ancient(each) for each in needed if not finished or Path(each).exists()]
 
 
 def table_of(wildcards):
@@ -47,16 +52,29 @@ def table_of(wildcards):
 
 
 def inputs_of_table(wildcards):
-    table = table_of(wildcards)
-    return [ancient(run.record) for run in [*table.predictions, *table.evaluations]]
+    """Records of the runs that a table opens, or one of its figures."""
+    opened = table_of(wildcards).reads(wildcards.get("figure"))
+    return [ancient(run.record) for run in opened]
 
 
 def plan_of_table(wildcards, output):
     """The table's plan file; newer than the output exactly when the output shows something else."""
-    path, changed = explained(
-        plan_input, table_of(wildcards), Path(output.format(**wildcards))
-    )
+    table = table_of(wildcards)
+    path, changed = explained(plan_input, table, Path(output.format(**wildcards)))
+    if changed:
+        explained(bench.require_trained, table.reads(wildcards.get("figure")))
     return path if changed else ancient(path)
+
+
+def job_resources(wildcards):
+    """What a job asks for: one that does a whole run, a part of it, or gathers its parts."""
+    return run_of(wildcards).job_resources("part" in wildcards.keys())
+
+
+def parts_of(wildcards):
+    """Markers of the jobs that share a run; none where one job does all of it."""
+    run = run_of(wildcards)
+    return [f"{run.folder}/work/{part}.json" for part in run.parts]
 
 
 def resource(name, unit=1):
@@ -65,10 +83,7 @@ def resource(name, unit=1):
     def amount(wildcards, attempt):
         grows = name in ("minutes", "mem_gb")
         return (
-            int(
-                run_of(wildcards).resources[name] * unit * (attempt if grows else 1)
-                + 0.5
-            )
+            int(job_resources(wildcards)[name] * unit * (attempt if grows else 1) + 0.5)
             or 1
         )
 
@@ -79,7 +94,7 @@ def gpu_request(kind):
     """GPUs in the words of the cluster: `gpu` or `gres` (config key `gpu_request`), none of the other."""
 
     def request(wildcards):
-        count = run_of(wildcards).resources["gpus"]
+        count = job_resources(wildcards)["gpus"]
         asked = count and bench.config.gpu_request == kind
         if kind == "gpu":
             return count if asked else 0
@@ -92,8 +107,14 @@ def gpu_request(kind):
     return request
 
 
+def not_shared(wildcards):
+    """What is said of a run that is made here although others may be pulled."""
+    return " It is not shared." if bench.config.checkpoints == "auto" else ""
+
+
 def launcher(wildcards):
     """How a training is started: as one process, or as one per GPU where the plan asks for several."""
+    explained(bench.require_trained, [run_of(wildcards)])
     count = run_of(wildcards).resources["gpus"]
     if count < 2:
         return EDGEBENCH

@@ -6,9 +6,37 @@ RUN = "results/runs/{role}/{run}/run.json"
 LOG = "results/logs/{role}/{run}.log"
 BENCHMARK = "results/benchmarks/{role}/{run}.tsv"
 
+# Of a run that several jobs share (`resources: {shards: N}`): what says that it was begun, and that a part is done.
+# The last job deletes both (edgebench.stages.parts).
+BEGUN = "results/runs/{role}/{run}/work/begun"
+PART = "results/runs/{role}/{run}/work/{part}.json"
+
 
 wildcard_constraints:
     run=r"[^/]+-[0-9a-f]{10}",
+    part=r"[0-9]+of[0-9]+",
+
+
+# Whoever is in the catalogue need not be made, nor what it was made from. DVC is called here alone, never by a job of
+# a cluster.
+ruleorder: pull > train > predict > evaluate
+
+
+rule pull:
+    output:
+        RUN,
+    log:
+        LOG,
+    wildcard_constraints:
+        run=bench.pulled(),
+    conda:
+        "../../envs/edgebench.yaml"
+    params:
+        edgebench=EDGEBENCH,
+    message:
+        "Pulling {wildcards.run}."
+    shell:
+        "{params.edgebench} pull {wildcards.run} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule fetch:
@@ -60,15 +88,66 @@ rule train:
     params:
         edgebench=launcher,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        note=not_shared,
     message:
-        "Training {wildcards.run}."
+        "Training {wildcards.run}.{params.note}"
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
+
+
+rule predict_begin:
+    input:
+        inputs_of,
+    output:
+        BEGUN,
+    log:
+        "results/logs/{role}/{run}/begin.log",
+    wildcard_constraints:
+        role=bench.roles("predict"),
+    conda:
+        "../../envs/edgebench.yaml"
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Beginning {wildcards.run}, which several jobs share."
+    shell:
+        "{params.edgebench} run {params.spec} --part begin 2>&1 | (trap '' TERM INT; exec tee {log})"
+
+
+rule predict_part:
+    input:
+        inputs_of,
+        begun=ancient(BEGUN),
+    output:
+        PART,
+    log:
+        "results/logs/{role}/{run}/{part}.log",
+    benchmark:
+        "results/benchmarks/{role}/{run}/{part}.tsv"
+    wildcard_constraints:
+        role=bench.roles("predict"),
+    conda:
+        "../../envs/edgebench.yaml"
+    threads: resource("cpus")
+    resources:
+        runtime=resource("minutes"),
+        mem_mb=resource("mem_gb", 1024),
+        gpu=gpu_request("gpu"),
+        gres=gpu_request("gres"),
+    params:
+        edgebench=EDGEBENCH,
+        spec=lambda wildcards: run_of(wildcards).spec_file,
+    message:
+        "Predicting part {wildcards.part} of {wildcards.run}."
+    shell:
+        "{params.edgebench} run {params.spec} --threads {threads} --part {wildcards.part} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule predict:
     input:
         inputs_of,
+        parts=parts_of,
     output:
         RUN,
     log:
@@ -88,10 +167,12 @@ rule predict:
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        part=lambda wildcards: "--part gather" if run_of(wildcards).parts else "",
+        note=not_shared,
     message:
-        "Predicting with {wildcards.run}."
+        "Predicting with {wildcards.run}.{params.note}"
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "{params.edgebench} run {params.spec} --threads {threads} {params.part} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule evaluate:
@@ -114,7 +195,8 @@ rule evaluate:
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        note=not_shared,
     message:
-        "Scoring {wildcards.run}."
+        "Scoring {wildcards.run}.{params.note}"
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"

@@ -14,8 +14,9 @@ from edgebench.cli.fetch import fetch
 from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
+from edgebench.cli.publish import publish, pull
 from edgebench.cli.refine import refine
-from edgebench.cli.share import card
+from edgebench.cli.share import card, crate
 from edgebench.cli.status import status
 from edgebench.cli.web import app as web_app
 
@@ -34,8 +35,11 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(publish)
+app.command()(pull)
 app.command()(status)
 app.command()(card)
+app.command()(crate)
 app.add_typer(predict_app, name="predict")
 app.command()(refine)
 app.command("app")(web_app)
@@ -68,11 +72,23 @@ def show(
 def run(
     spec: SpecFile,
     threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 1,
+    part: Annotated[
+        str | None,
+        typer.Option(help="For jobs that share a run: `begin`, then `1of4` to `4of4` side by side, then `gather`."),
+    ] = None,
 ) -> None:
     """Carry out one planned run; an interrupted one goes on where it stood."""
-    from edgebench.stages.run import carry_out
+    from edgebench.stages.parts import Part
+    from edgebench.stages.run import begin, carry_out, carry_out_part, gather_parts
 
-    carry_out(spec, threads)
+    if part is None:
+        carry_out(spec, threads)
+    elif part == "begin":
+        begin(spec)
+    elif part == "gather":
+        gather_parts(spec, threads)
+    else:
+        carry_out_part(spec, Part.read(part), threads)
 
 
 @app.command(rich_help_panel="Called by Snakemake")

@@ -50,15 +50,24 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
 ALL = "all"
 
 
+def known_scale(bench: Workbench, scale: str) -> str:
+    """`scale`, where there is one of this name.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    if scale not in bench.names("scales"):
+        raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
+    return scale
+
+
 def tables_of(bench: Workbench, scale: str, target: str | None) -> list[Table]:
     """The tables that a person names: one, those of a paper, or `all` that the scale makes.
 
     Raises:
         ConfigError: there is no such scale, table or paper.
     """
-    if scale not in bench.names("scales"):
-        raise ConfigError(f"--scale {scale}: there is no such scale.{nearest(scale, bench.names('scales'))}")
-    planned = bench.plan(scale)
+    planned = bench.plan(known_scale(bench, scale))
     if target in (None, ALL):
         return planned.targets()
     known = bench.names("experiments")

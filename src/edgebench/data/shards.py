@@ -57,16 +57,7 @@ def split(items: Sequence[Item], count: int, sizes: Sequence[int] | None = None,
 def fill_shards(
     folder: Path, parts: Sequence[Sequence[Item]], make: Callable[[Sequence[Item]], Made], description: str
 ) -> list[Failure]:
-    """Make the shards that are not there yet: 00000.tar of the first part, and so on.
-
-    A call that was interrupted loses one shard's work. Failures are kept per shard and, at the end, together in
-    `failures.jsonl`, one JSON object (`id`, `reason`) a line.
-
-    Args:
-        folder: Where the shards lie.
-        parts: What to work off, as plain data; the same in every call.
-        make: From a part to its members (name, content) or failures, one per item, in order.
-        description: Of the work, for the progress bar.
+    """Make the shards that are not there yet, and gather what failed. See `make_shards` and `gather_failures`.
 
     Returns:
         All failures, also those of earlier calls.
@@ -75,33 +66,79 @@ def fill_shards(
         DataError: everything failed so far, which the next call tries again; or the folder holds shards of
             other items.
     """
+    make_shards(folder, parts, range(len(parts)), make, description)
+    return gather_failures(folder, range(len(parts)))
+
+
+def shard_file(folder: Path, number: int) -> Path:
+    """Where a shard lies: 00000.tar is that of the first part."""
+    return folder / f"{number:05d}.tar"
+
+
+def make_shards(
+    folder: Path,
+    parts: Sequence[Sequence[Item]],
+    numbers: Sequence[int],
+    make: Callable[[Sequence[Item]], Made],
+    description: str,
+) -> None:
+    """Make those of the shards `numbers` that are not there yet.
+
+    A call that was interrupted loses one shard's work. Several calls may work side by side on different numbers.
+
+    Args:
+        folder: Where the shards lie.
+        parts: What to work off, as plain data; the same in every call, whichever shards it makes.
+        numbers: Which parts this call works off.
+        make: From a part to its members (name, content) or failures, one per item, in order.
+        description: Of the work, for the progress bar.
+
+    Raises:
+        DataError: nothing could be made of this call's parts so far, nor is a shard there of which something could,
+            so that the next call tries again; or the folder holds shards of other items.
+    """
     _claim(folder, parts)
-    failures: list[Failure] = []
-    total, done = sum(map(len, parts)), 0
-    numbered = [(folder / f"{number:05d}.tar", part) for number, part in enumerate(parts)]
-    before = sum(len(part) for path, part in numbered if path.exists())
-    with Display(description, total, before) as display:
-        for path, part in numbered:
-            note = folder / NOTES / f"{path.stem}.jsonl"
-            if not path.exists():
-                with atomic_path(path) as temporary:
-                    failed = []
-                    with tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
-                        for each in make(part):
-                            if isinstance(each, Failure):
-                                failed.append(each)
-                            else:
-                                _add(tar, *each)
-                            before += 1
-                            display.update(before)
-                    if len(failures) + len(failed) == done + len(part):
-                        raise DataError(_all_failed(folder, failures + failed))
-                    # Noted first: a shard that is there has its failures noted.
-                    write_text(note, _lines(failed))
-            failures += [Failure(**json.loads(line)) for line in note.read_text().splitlines()]
-            done += len(part)
+    files = {number: shard_file(folder, number) for number in numbers}
+    done = sum(len(parts[number]) for number, path in files.items() if path.exists())
+    with Display(description, sum(len(parts[number]) for number in numbers), done) as display:
+        for number, path in files.items():
+            if path.exists():
+                continue
+            with atomic_path(path) as temporary:
+                failed = []
+                with tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
+                    for each in make(parts[number]):
+                        if isinstance(each, Failure):
+                            failed.append(each)
+                        else:
+                            _add(tar, *each)
+                        done += 1
+                        display.update(done)
+                if len(failed) == len(parts[number]) and not _anything_made(folder, parts):
+                    raise DataError(_all_failed(folder, failed))
+                # Noted first: a shard that is there has its failures noted.
+                write_text(_note(folder, number), _lines(failed))
+
+
+def gather_failures(folder: Path, numbers: Sequence[int]) -> list[Failure]:
+    """What failed in finished shards; also written to `failures.jsonl`, one JSON object (`id`, `reason`) a line."""
+    failures = [each for number in numbers for each in _failures(folder, number)]
     write_text(folder / FAILURES, _lines(failures))
     return failures
+
+
+def _anything_made(folder: Path, parts: Sequence[Sequence[Item]]) -> bool:
+    """Whether a shard that is there holds more than failures, whoever made it."""
+    there = (number for number in range(len(parts)) if shard_file(folder, number).exists())
+    return any(len(_failures(folder, number)) < len(parts[number]) for number in there)
+
+
+def _note(folder: Path, number: int) -> Path:
+    return folder / NOTES / f"{number:05d}.jsonl"
+
+
+def _failures(folder: Path, number: int) -> list[Failure]:
+    return [Failure(**json.loads(line)) for line in _note(folder, number).read_text().splitlines()]
 
 
 def in_order(futures: Iterable[Future[Item]], ahead: int) -> Iterator[Item]:

@@ -62,12 +62,19 @@ class Attempt:
 def read_attempt(folder: Path) -> Attempt | None:
     """The last try at the run in `folder`; None where nobody began it, or where it is finished.
 
-    An empty or damaged file, or one of an older edgebench, says only that somebody began.
+    An empty or damaged file, or one of an older edgebench, says only that somebody began. Of a run that several jobs
+    share, each says in a folder of its own below `work` how it is; one that has not failed goes before one that has.
     """
+    tries = [_read(each) for each in (folder, *(folder / "work").glob("[0-9]*of[0-9]*"))]
+    told = [each for each in tries if each is not None]
+    return max(told, key=lambda each: (bool(each.host) and not each.reason, each.seen), default=None)
+
+
+def _read(folder: Path) -> Attempt | None:
     try:
         content: Any = json.loads((folder / UNFINISHED).read_text())
         return Attempt(**{name: content[name] for name in asdict(Attempt()) if name in content})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # `3of8.json` is a file, the marker of a part that is done
         return None
     except (OSError, ValueError, TypeError):
         return Attempt()
@@ -79,7 +86,7 @@ def attempted(folder: Path) -> Iterator[None]:
 
     Once the body succeeded nothing of it is left.
     """
-    before = read_attempt(folder)
+    before = _read(folder)
     now = _now()
     own = Attempt(
         number=before.number + 1 if before else 1,

@@ -128,7 +128,7 @@ class Chain:
             dataset=inputs["dataset"].dataset if "dataset" in inputs else None,
             stands_for=stands_for,
             does_without=self.does_without.get(role, ()),
-            resources=settings.resources.model_dump(),
+            resources=_shared_among(settings, content, inputs).model_dump(),
         )
 
     def _check_split(self, role: str, dataset: str, split: str) -> None:
@@ -287,6 +287,20 @@ def _on_masks(settings: Map, dataset: Map) -> Resources:
     # Two seconds of one core and 1 GiB for an image of DIS5K's size.
     cpus = 4 if images > LARGE_SET else 1
     return Resources(cpus=cpus, mem_gb=4 + cpus, minutes=2 + images / 30 / cpus, disk_mb=10 + images / 20)
+
+
+def _shared_among(settings: Settings, content: Map, inputs: dict[str, Run]) -> Resources:
+    """The resources of a run, with no more shards than its images suffice for."""
+    resources = settings.resources
+    if resources.shards == 1:
+        return resources
+    if settings.BRINGS:  # what is only copied
+        return resources.model_copy(update={"shards": 1})
+    assert inputs["dataset"].dataset is not None
+    images = _count(content, inputs["dataset"].dataset)
+    if not images:  # a split of which only its parts are counted
+        return resources
+    return resources.model_copy(update={"shards": max(1, min(resources.shards, images // resources.shard_images))})
 
 
 def _count(settings: Map, dataset: Map) -> int:

@@ -23,7 +23,8 @@ def recorded_id(path: Path) -> str | None:
     try:
         if path.suffix == ".json":
             return str(json.loads(path.read_text())["id"])
-        head = path.open("rb").read(_HEAD_BYTES)
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
         _, found, rest = head.partition(PNG_KEY.encode() + b"\0")
         return rest[:10].decode() if found else None
     except (OSError, ValueError, KeyError, TypeError):

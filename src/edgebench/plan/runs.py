@@ -24,6 +24,9 @@ EVALUATE_VERSION = {
     "instance_edges": 1,
 }
 
+START_MINUTES = 5
+"""What a job that shares a run may take before its first image: it starts and loads what the others load too."""
+
 # Parts of a definition that say who made it, where it lies and how it is scored, not what it holds.
 _NOT_CONTENT = {"edge_tolerance", "title", "licence", "terms", "citation", "files", "bytes", "gate", "manifest_file"}
 _NOT_OF_SOURCE = {"mirrors", "archives"}
@@ -109,6 +112,29 @@ class Run:
     def spec_file(self) -> str:
         """Where the plan writes what the job needs to know."""
         return f"results/plan/runs/{self.id}.json"
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the jobs that share the run (`1of4`, `2of4`, ...); empty where one job does all of it."""
+        shards = self.resources.get("shards", 1)
+        return [f"{number}of{shards}" for number in range(1, shards + 1)] if shards > 1 else []
+
+    def job_resources(self, part: bool = False) -> Map:
+        """What one job of the run asks of a machine.
+
+        Args:
+            part: Whether it is one of those that share the run; of a shared run, the other one is the job that gathers
+                what they made, which computes nothing and so needs no GPU.
+        """
+        if not self.parts:
+            return self.resources
+        asked = self.resources | {"minutes": START_MINUTES + self.resources["minutes"] / len(self.parts)}
+        return asked if part else asked | {"gpus": 0, "vram_gb": 0}
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a network; to convert the weights that somebody released is none."""
+        return self.stage == "train" and "checkpoint" not in self.inputs
 
     def spec(self) -> Map:
         """What the job needs to know, as plain data."""

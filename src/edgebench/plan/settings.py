@@ -52,6 +52,9 @@ class Resources(Strict):
         mem_gb: Main memory, GiB.
         minutes: Declared run time; also the declared estimate of `edgebench plan`.
         disk_mb: What the run leaves on disk, MB.
+        shards: Jobs that share a predict run, at most: each works on a part of the images, then one more job gathers.
+            `gpus`, `vram_gb`, `cpus` and `mem_gb` are those of each, `minutes` and `disk_mb` those of the whole run.
+        shard_images: Images that each of these jobs has, at least; smaller sets are shared by fewer jobs.
     """
 
     gpus: Annotated[int, Field(ge=0)] = 0
@@ -60,6 +63,8 @@ class Resources(Strict):
     mem_gb: PositiveInt = 4
     minutes: Annotated[float, Field(gt=0)] = 10
     disk_mb: Annotated[float, Field(ge=0)] = 10
+    shards: PositiveInt = 1
+    shard_images: PositiveInt = 1
 
 
 class Settings(Strict):
@@ -74,6 +79,7 @@ class Settings(Strict):
         NEEDS: What the run that a field names must write, as its WRITES says, by field. A predict run reads it of all
             images that it works on.
         BRINGS: Fields that name files or folders of one's own, whose contents are part of the identity.
+        COPIES: What of other people's the run keeps in another form; such runs are not shared. Empty for nothing.
         resources: What the run asks of a machine; no part of the identity.
     """
 
@@ -84,10 +90,20 @@ class Settings(Strict):
     WRITES: ClassVar[Written] = "weights"
     NEEDS: ClassVar[dict[str, Written]] = {}
     BRINGS: ClassVar[tuple[str, ...]] = ()
+    COPIES: ClassVar[Literal["", "the data set's annotations", "the authors' weights"]] = ""
 
     stage: Literal["train", "predict", "evaluate"]
     method: str
     resources: Annotated[Resources, BY_SCALE] = Resources()
+
+    @model_validator(mode="after")
+    def _shared_only_if_it_predicts(self) -> Self:
+        if self.resources.shards > 1 and self.stage != "predict":
+            raise ValueError(
+                f"resources.shards is {self.resources.shards}, but only runs of stage predict can be shared, "
+                f"not those of stage {self.stage}; leave it out"
+            )
+        return self
 
     def draws(self) -> bool:
         """Whether anything in the run is random; seeds share a run of which nothing is."""
@@ -170,6 +186,8 @@ class Released(Settings):
     Attributes:
         checkpoint: What is fetched and converted.
     """
+
+    COPIES = "the authors' weights"
 
     stage: Literal["train"]
     checkpoint: CheckpointName

@@ -71,6 +71,16 @@ FIGURES = {
 }
 
 
+OF_NUMBERS = {
+    "precision_recall",
+    "quality_against_time",
+    "quality_against_steps",
+    "f_curves",
+    "e_curves",
+    "divergence_curves",
+}
+"""Figures that are drawn of numbers alone; the others open the data set, too."""
+
 STAGE_1 = "trace_attention"
 """The method whose runs make TRACE's pseudo labels."""
 
@@ -121,10 +131,24 @@ class SeedRuns:
             **({"behind": behind} if (behind := self._behind()) else {}),
         }
 
-    def _behind(self) -> Map:
-        """Folders of the runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
+    def _behind(self) -> dict[str, str]:
+        return {name: run.folder for name, run in self._spoken_of().items()}
+
+    def _spoken_of(self) -> dict[str, Run]:
+        """Runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
         runs = {"edges": self.predict.inputs.get("edges"), "labels": _nearest(self.predict, STAGE_1)}
-        return {name: run.folder for name, run in runs.items() if run is not None}
+        return {name: run for name, run in runs.items() if run is not None}
+
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files a table or a figure opens for this row."""
+        opened = [self.predict, *self.evaluations.values(), *self._spoken_of().values()]
+        if "weights" in self.predict.inputs:
+            opened.append(self.predict.inputs["weights"])
+        if figure is not None and figure not in OF_NUMBERS:
+            opened.append(self.predict.inputs["dataset"])
+        if figure == "divergence_curves":  # goes from run to run back to the labels
+            opened += [run for run in self.predict.upstream() if run.stage != "fetch"]
+        return opened
 
 
 @dataclass(frozen=True)
@@ -200,6 +224,10 @@ class Table:
     def predictions(self) -> list[Run]:
         """All predict runs that are scored."""
         return [seed.predict for row in self.rows for seed in row.runs]
+
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files the table, or one of its figures, is made of."""
+        return _each_once(run for row in self.rows for seed in row.runs for run in seed.reads(figure))
 
     @cached_property
     def id(self) -> str:
@@ -336,7 +364,16 @@ def by_paper(tables: Iterable[Table]) -> dict[str, list[Table]]:
 
 def runs_of(tables: Iterable[Table]) -> list[Run]:
     """The runs that tables need, each once, in an order in which they could be carried out."""
-    runs = [run for table in tables for each in table.evaluations for run in [*each.upstream(), each]]
+    return _each_once(run for table in tables for each in table.evaluations for run in [*each.upstream(), each])
+
+
+def opened_by(tables: Iterable[Table]) -> list[Run]:
+    """The runs whose files tables and their figures are made of, each once."""
+    made = [(table, figure) for table in tables for figure in [None, *table.experiment.figures]]
+    return _each_once(run for table, figure in made for run in table.reads(figure))
+
+
+def _each_once(runs: Iterable[Run]) -> list[Run]:
     return list({run.id: run for run in runs}.values())
 
 

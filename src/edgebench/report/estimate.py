@@ -107,6 +107,8 @@ class Estimate:
         roles: By role, in the order in which they first appear.
         papers: By paper, and at last everything once.
         shared: Runs that several papers need.
+        elapsed_hours: Least time from the first start to the last end, with machines enough for all runs and all jobs
+            that share a run: that of the longest chain of runs that wait for one another.
     """
 
     roles: list[RoleCost]
@@ -114,6 +116,7 @@ class Estimate:
     shared: int
     datasets: list[Terms]
     checkpoints: list[Terms]
+    elapsed_hours: float
 
     @property
     def gpu_hours(self) -> float:
@@ -159,7 +162,24 @@ def estimate(
         shared=sum(needed[id] > 1 for id in unique),
         datasets=_terms(unique.values(), "dataset", finished),
         checkpoints=_terms(unique.values(), "checkpoint", finished),
+        elapsed_hours=_longest_chain(unique, costs),
     )
+
+
+def _longest_chain(specs: Mapping[str, Spec], costs: Mapping[str, RunCost]) -> float:
+    """Hours of the longest chain of runs that are still to do."""
+    ends: dict[str, float] = {}
+
+    def end(id: str) -> float:
+        if id not in costs:
+            return 0.0
+        if id not in ends:
+            jobs = (specs[id].get("resources") or {}).get("shards", 1)
+            before = map(end, (specs[id].get("input_ids") or {}).values())
+            ends[id] = max(before, default=0.0) + costs[id].hours / jobs
+        return ends[id]
+
+    return max(map(end, costs), default=0.0)
 
 
 def _role(role: str, ids: list[str], costs: Mapping[str, RunCost]) -> RoleCost:
@@ -299,6 +319,9 @@ def render(estimated: Estimate) -> RenderableType:
         hours(estimated.hours), hours(estimated.gpu_hours), "", megabytes(estimated.disk_mb), "",
     )  # fmt: skip
     lines: list[RenderableType] = []
+    if estimated.elapsed_hours:
+        least = hours(estimated.elapsed_hours)
+        lines.append(f"At least {least} hours from start to end, where all that may run side by side does so.")
     if len(estimated.papers) > 2:
         lines += [_by_paper(estimated.papers), Text(_shared(estimated), "dim")]
     if gated := [each.name for each in (*estimated.datasets, *estimated.checkpoints) if each.gate and not each.here]:

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+from edgebench.errors import EdgebenchError
 from edgebench.files import write_text
 from edgebench.plan.tables import FIGURE_MB, MAIL_MB
 
@@ -22,7 +23,12 @@ def finish_page(path: Path) -> None:
 
     Args:
         path: The page; replaced as a whole.
+
+    Raises:
+        EdgebenchError: there is no such page.
     """
+    if not path.is_file():
+        raise EdgebenchError(f"{path}: no such page. Make it with: snakemake results/report/SCALE.html")
     text = _PICTURE.sub(_lighter, path.read_text(encoding="utf-8"))
     text = text.replace("<title>Snakemake Report</title>", f"<title>edgebench {path.stem}</title>", 1)
     write_text(path, text)

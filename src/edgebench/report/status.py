@@ -186,7 +186,7 @@ def _run_job(
     jobs: dict[str, Job],
 ) -> Job:
     """Where a run stands; its record is added to `records`. What it needs stands in `jobs` already."""
-    log = f"results/logs/{run.role}/{run.name}.log"
+    log = _log_of(run, folder)
     ready = all(jobs[each.id].state == "done" for each in run.inputs.values())
 
     def job(state: State, reason: str = "", attempt: Attempt | None = None) -> Job:
@@ -209,6 +209,13 @@ def _run_job(
     if words := _begun_badly(root / log):
         return job("failed", words)
     return job("waiting")
+
+
+def _log_of(run: Run, folder: Path | None) -> str:
+    """The log of a run; of one that several jobs share, that of the part that failed."""
+    tries = {part: read_attempt(folder / "work" / part) for part in run.parts} if folder else {}
+    failed = next((part for part, attempt in tries.items() if attempt and attempt.reason), None)
+    return f"results/logs/{run.role}/{run.name}{f'/{failed}' if failed else ''}.log"
 
 
 def log_end(path: Path, lines: int = LOG_LINES) -> list[str]:

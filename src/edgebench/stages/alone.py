@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def alone(lock: Path, folder: Path) -> Iterator[bool]:
+def alone(lock: Path, folder: Path, shared: bool = False) -> Iterator[bool]:
     """Hold a run, which no other process can hold meanwhile; yields whether one had to be waited for.
 
     What is locked is a file of its own (`flock`), so that the lock ends with the process, however that ends. On a
@@ -29,6 +29,7 @@ def alone(lock: Path, folder: Path) -> Iterator[bool]:
     Args:
         lock: The file; made when it is missing, and left there.
         folder: The run's folder, for messages.
+        shared: Whether others may hold it so, too; none that wants it alone does meanwhile.
 
     Raises:
         EdgebenchError: another process still holds the run after `WAIT_SECONDS`, or the file cannot be written.
@@ -36,15 +37,15 @@ def alone(lock: Path, folder: Path) -> Iterator[bool]:
     if not lock.exists():
         require_writable(lock)
     with lock.open("a") as file:
-        yield _acquired(file.fileno(), folder)
+        yield _acquired(file.fileno(), folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
-def _acquired(handle: int, folder: Path) -> bool:
+def _acquired(handle: int, folder: Path, kind: int) -> bool:
     """Lock an open file; whether another process had it before."""
     begun, waited = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return waited
         except BlockingIOError:
             if time.monotonic() - begun >= WAIT_SECONDS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgebench.progress import track
 from edgebench.stages.inputs import SKELETONS, map_file, open_input
+from edgebench.stages.parts import incomplete
 from edgebench.stages.processes import in_processes
 from edgebench.stages.spec import RunSpec
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 
 def draw_targets(spec: RunSpec) -> dict[str, Any]:
+    """Carry out a run, from its masks to what its record should say. See `fill` and `gather`."""
+    dataset = open_input(spec)
+    return gather(spec, dataset, fill(spec, dataset))
+
+
+def fill(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     """Draw something from every mask of the split, in as many processes as the run has cores.
 
     `mask_contours` writes `maps/<id>.png`, 8 bits, 255 on the outline. `mask_skeletons` fills the folder
@@ -26,16 +33,30 @@ def draw_targets(spec: RunSpec) -> dict[str, Any]:
         DataError: a mask is missing, damaged or of another size than its image.
         EdgebenchError: a process died.
     """
-    dataset = open_input(spec)
     draw = {"mask_contours": _contour, "mask_skeletons": _skeletons}[spec.settings["method"]]
-    todo = dataset.ids
+    ids = todo = spec.share(dataset.ids)
     if spec.settings["method"] == "mask_contours":
-        todo = [image_id for image_id in todo if not map_file(spec.folder, image_id).exists()]
+        todo = _without_contour(spec, ids)
     task = partial(draw, dataset, spec.folder)
     drawn = in_processes(task, todo, spec.threads) if spec.threads > 1 else map(task, todo)
-    for _ in track(drawn, spec.content["label"], total=len(dataset.ids), done=len(dataset.ids) - len(todo)):
+    for _ in track(drawn, spec.title, total=len(ids), done=len(ids) - len(todo)):
         pass
-    return {"n_images": len(dataset.ids)}
+    return {}
+
+
+def gather(spec: RunSpec, dataset: Dataset, note: dict[str, Any]) -> dict[str, Any]:
+    """What the record should say.
+
+    Raises:
+        EdgebenchError: an image has no outline.
+    """
+    if spec.settings["method"] == "mask_contours" and (missing := _without_contour(spec, dataset.ids)):
+        raise incomplete(spec.folder, missing, len(dataset.ids))
+    return {"n_images": len(dataset.ids), **note}
+
+
+def _without_contour(spec: RunSpec, ids: list[str]) -> list[str]:
+    return [image_id for image_id in ids if not map_file(spec.folder, image_id).exists()]
 
 
 def _contour(dataset: Dataset, folder: Path, image_id: str) -> None:

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -39,22 +39,20 @@ _LIBRARIES = (
 
 
 @contextmanager
-def recorded(spec: Map, folder: Path) -> Iterator[Map]:
+def recorded(spec: Map, folder: Path, parts: Sequence[Map] = ()) -> Iterator[Map]:
     """Yield a map for what the stage wants recorded; write the record last, when the body succeeded.
 
-    A run that was interrupted and resumed adds up the seconds of all its parts, which are kept in
-    `.seconds.json` until the record is written.
+    A run that was interrupted and resumed adds up the seconds of all its attempts, which are kept in
+    `.seconds.json` until the record is written. So does one that several jobs share, of what their markers tell.
+
+    Args:
+        spec: The run's plan file.
+        folder: Its folder.
+        parts: What the jobs told that share the run.
     """
     extra: Map = {}
-    start, clock = datetime.now(UTC), time.monotonic()
-    before = _spent(folder)
-    try:
+    with _measured(spec, folder) as cost:
         yield extra
-    except BaseException:
-        with suppress(EdgebenchError):  # on a full disk the reason that counts is the one on its way up
-            write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
-        raise
-    seconds = before + time.monotonic() - clock
     record = {
         **{key: spec[key] for key in ("id", "stage", "role", "label", "version", "scale", "seed", "settings")},
         "inputs": spec.get("input_ids", {}),
@@ -62,15 +60,67 @@ def recorded(spec: Map, folder: Path) -> Iterator[Map]:
         "protocol": spec.get("protocol"),
         "resources": spec.get("resources", {}),
         "code": code(),
+        **_together([*parts, cost]),
+        **extra,
+    }
+    write_json(folder / RECORD, record)
+    (folder / SPENT).unlink(missing_ok=True)
+
+
+@contextmanager
+def marked(spec: Map, notes: Path, marker: Path) -> Iterator[Map]:
+    """Yield a map for what a job that shares a run wants to tell; write its marker last, when the body succeeded.
+
+    Args:
+        spec: The run's plan file.
+        notes: The job's own folder.
+        marker: What says that it is done.
+    """
+    told: Map = {}
+    with _measured(spec, notes) as cost:
+        yield told
+    write_json(marker, {"part": marker.stem, **cost, "note": told})
+    (notes / SPENT).unlink(missing_ok=True)
+
+
+@contextmanager
+def _measured(spec: Map, folder: Path) -> Iterator[Map]:
+    """Yield a map that holds, after the body, where and when it was carried out and what it cost with all attempts."""
+    cost: Map = {}
+    start, clock = datetime.now(UTC), time.monotonic()
+    before = _spent(folder)
+    try:
+        yield cost
+    except BaseException:
+        with suppress(EdgebenchError):  # on a full disk the reason that counts is the one on its way up
+            write_json(folder / SPENT, {"seconds": before + time.monotonic() - clock})
+        raise
+    seconds = before + time.monotonic() - clock
+    cost |= {
         "machine": machine(),
         "start": start.isoformat(timespec="seconds"),
+        "end": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "gpu_seconds": round(seconds * spec.get("resources", {}).get("gpus", 0), 3) if machine()["gpu"] else 0.0,
         "peak_memory_mb": round(max(map(_peak, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))) / 1024),
-        **extra,
     }
-    (folder / SPENT).unlink(missing_ok=True)
-    write_json(folder / RECORD, record)
+
+
+def _together(costs: Sequence[Map]) -> Map:
+    """What several jobs cost together; the machine is that of the first, and each is named if there are several."""
+    first, *others = costs
+    return {
+        "machine": first["machine"],
+        "start": min(each["start"] for each in costs),
+        "seconds": round(sum(each["seconds"] for each in costs), 3),
+        "gpu_seconds": round(sum(each["gpu_seconds"] for each in costs), 3),
+        "peak_memory_mb": max(each["peak_memory_mb"] for each in costs),
+    } | ({"parts": [_brief(each) for each in costs if "part" in each]} if others else {})
+
+
+def _brief(told: Map) -> Map:
+    kept = ("part", "start", "seconds", "gpu_seconds", "peak_memory_mb")
+    return {key: told[key] for key in kept} | {key: told["machine"][key] for key in ("host", "gpu")}
 
 
 def _peak(who: int) -> int:

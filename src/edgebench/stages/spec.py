@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from edgebench.errors import EdgebenchError
 from edgebench.files import read_json, sha256_file
+from edgebench.stages.parts import WORK, Item, Part
 
 Map = dict[str, Any]
 STAGES = ("fetch", "train", "predict", "evaluate")
@@ -21,10 +23,12 @@ class RunSpec:
     Attributes:
         content: All of it, as `edgebench.plan.runs.Run.spec` wrote it.
         threads: Processor cores that the job may use.
+        part: Which part of the run the job works on; None where it does all of it.
     """
 
     content: Map
     threads: int = 1
+    part: Part | None = None
 
     @property
     def settings(self) -> Map:
@@ -35,6 +39,20 @@ class RunSpec:
     def folder(self) -> Path:
         """Where the run writes."""
         return Path(self.content["folder"])
+
+    @property
+    def title(self) -> str:
+        """What the work is called while it goes on."""
+        return f"{self.content['label']}, {self.part}" if self.part else self.content["label"]
+
+    @property
+    def work(self) -> Path:
+        """Where the job keeps what only an interrupted one still needs."""
+        return self.folder / WORK / (str(self.part) if self.part else "")
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """Those of the run's items that the job works on."""
+        return self.part.share(items) if self.part else list(items)
 
     @property
     def seed(self) -> int:
@@ -74,7 +92,7 @@ def _digest(file: Path, written: int) -> str:
     return sha256_file(file)
 
 
-def read_spec(path: Path, threads: int = 1) -> RunSpec:
+def read_spec(path: Path, threads: int = 1, part: Part | None = None) -> RunSpec:
     """Read a plan file.
 
     Raises:
@@ -84,4 +102,4 @@ def read_spec(path: Path, threads: int = 1) -> RunSpec:
     needed = {"stage", "folder", "settings", "inputs", "label", "seed", "resources"}
     if not isinstance(content, dict) or not needed <= set(content) or content["stage"] not in STAGES:
         raise EdgebenchError(f"{path}: not the plan file of a run. They lie in results/plan/runs.")
-    return RunSpec(content, threads)
+    return RunSpec(content, threads, part)

@@ -10,9 +10,10 @@ from itertools import product
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from edgebench.data.shards import FAILURES, Failure, fill_shards, in_order, split
+from edgebench.data.shards import FAILURES, Failure, gather_failures, in_order, make_shards, shard_file, split
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.stages.inputs import LABEL_LONG_SIDE, LABEL_SUFFIX, MAPS, open_input
+from edgebench.stages.parts import incomplete
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -31,17 +32,22 @@ IMAGES_PER_SHARD = 500
 
 
 def synthesise(spec: RunSpec) -> dict[str, Any]:
+    """Carry out a run, from its images to what its record should say. See `fill` and `gather`."""
+    dataset = open_input(spec)
+    return gather(spec, dataset, fill(spec, dataset))
+
+
+def fill(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     """Write an edge map for every image of the split, as `maps/00000.tar` and so on with members `<id>.png`.
 
-    Shards that are there already are kept. An image that cannot be read or worked off is left out and named in
-    `maps/failures.jsonl`; the run goes on. A model proposes masks in this process, which holds the GPU; all else
-    is shared among as many processes as the run has cores.
+    Shards that are there already are kept; of jobs that share a run, each makes shards of its own. An image that cannot
+    be read or worked off is left out, to be named by `gather`; the run goes on. A model proposes masks in this process,
+    which holds the GPU; all else is shared among as many processes as the run has cores.
 
     Raises:
         EdgebenchError: every image failed, the generator's weights are missing or damaged, or the memory was not
             enough for the processes.
     """
-    dataset = open_input(spec)
     propose = _generator(spec)
     parts = split(dataset.ids, IMAGES_PER_SHARD)
     try:
@@ -50,14 +56,28 @@ def synthesise(spec: RunSpec) -> dict[str, Any]:
             def make(part: Sequence[str]) -> Iterator[Label]:
                 return in_order(_submitted(pool, dataset, part, propose), ahead=2 * spec.threads)
 
-            failures = fill_shards(spec.folder / MAPS, parts, make, spec.content["label"])
+            make_shards(spec.folder / MAPS, parts, spec.share(range(len(parts))), make, spec.title)
     except BrokenProcessPool as error:
         raise EdgebenchError(
             f"{spec.folder}: a process was killed, most likely for lack of memory. Type the same command again with "
             f"fewer cores; finished shards are kept."
         ) from error
-    note: dict[str, Any] = {"n_images": len(dataset.ids) - len(failures), "n_failed": len(failures)}
-    return note | ({"failures": f"{MAPS}/{FAILURES}"} if failures else {})
+    return {}
+
+
+def gather(spec: RunSpec, dataset: Dataset, note: dict[str, Any]) -> dict[str, Any]:
+    """Name all images that failed in `maps/failures.jsonl`, and count them for the record.
+
+    Raises:
+        EdgebenchError: a shard is missing.
+    """
+    numbers = range(len(split(dataset.ids, IMAGES_PER_SHARD)))
+    files = [shard_file(spec.folder / MAPS, number) for number in numbers]
+    if missing := [path.name for path in files if not path.exists()]:
+        raise incomplete(spec.folder, missing, len(files))
+    failures = gather_failures(spec.folder / MAPS, numbers)
+    counts = {"n_images": len(dataset.ids) - len(failures), "n_failed": len(failures)}
+    return counts | note | ({"failures": f"{MAPS}/{FAILURES}"} if failures else {})
 
 
 def _submitted(

@@ -344,6 +344,30 @@ class TestUnpackedElsewhere:
         fetch(wanted, None, tmp_path / "two")
         assert "images.zip" in server.seen
 
+    @pytest.mark.parametrize("damage", ["leads out", "no json", "no keys", "no list"])
+    def test_a_note_of_strangers_is_not_trusted(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path, damage: str
+    ) -> None:
+        wanted = definition(owners, server.url)
+        fetch(wanted, None, tmp_path / "one")
+        note = tmp_path / "one/.archives/images.zip.json"
+        (tmp_path / "secret.png").write_bytes(picture(9, "RGB"))
+        status = (tmp_path / "secret.png").stat()
+        files = [["../secret.png", status.st_size, status.st_mtime_ns]]
+        said = json.loads(note.read_text())
+        note.write_text(
+            {
+                "leads out": json.dumps(said | {"files": files}),
+                "no json": "{",
+                "no keys": "{}",
+                "no list": json.dumps(said | {"files": 5}),
+            }[damage]
+        )
+        server.seen.clear()
+        fetch(wanted, None, tmp_path / "two", [str(tmp_path / "one")])
+        assert found(tmp_path / "two") == content
+        assert set(server.seen) == {"images.zip"}
+
     def test_the_folder_of_an_unpinned_fetch_serves_the_pinned_one(
         self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path
     ) -> None:

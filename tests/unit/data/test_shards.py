@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edgebench.data.adapters import open_dataset
-from edgebench.data.shards import Failure, Shards, fill_shards, split
+from edgebench.data.shards import Failure, Shards, fill_shards, gather_failures, make_shards, split
 from edgebench.errors import DataError
 
 Member = tuple[str, bytes] | Failure
@@ -111,6 +111,29 @@ def test_refuses_when_everything_fails(tmp_path: Path) -> None:
 def test_one_shard_may_fail_when_others_do_not(tmp_path: Path) -> None:
     assert len(fill_shards(tmp_path, [["a"], ["bad0", "bad1"], ["c"]], made, "test")) == 2
     assert sorted(Shards(tmp_path, [".txt"]).names) == ["a.txt", "c.txt"]
+
+
+def test_calls_that_share_the_shards_make_those_of_one(tmp_path: Path) -> None:
+    parts = split([f"n{number}" for number in range(7)] + ["bad7"], 2)
+    failures = fill_shards(tmp_path / "one", parts, made, "test")
+    for numbers in ([1, 3], [0, 2]):
+        make_shards(tmp_path / "two", parts, numbers, made, "test")
+    assert gather_failures(tmp_path / "two", range(4)) == failures
+    contents = [
+        {path.name: path.read_bytes() for path in (tmp_path / each).rglob("*.*") if path.is_file()}
+        for each in ("one", "two")
+    ]
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 10
+
+
+def test_one_call_may_fail_at_first_when_another_does_not(tmp_path: Path) -> None:
+    parts = [["a"], ["bad0"], ["bad1"]]
+    with pytest.raises(DataError, match="all of the first 1 failed"):
+        make_shards(tmp_path, parts, [1], made, "test")
+    make_shards(tmp_path, parts, [0], made, "test")
+    make_shards(tmp_path, parts, [1, 2], made, "test")
+    assert [each.id for each in gather_failures(tmp_path, range(3))] == ["bad0", "bad1"]
 
 
 def test_shards_of_other_items_are_not_mixed(tmp_path: Path) -> None:

@@ -103,6 +103,22 @@ class TestWriting:
         with pytest.raises(DataError, match="the real one"), attempted(tmp_path):
             fail()
 
+    def test_of_jobs_that_share_a_run_one_that_works_is_told_of_first(self, tmp_path: Path) -> None:
+        (tmp_path / UNFINISHED).touch()  # as it was begun
+        for part in ("1of3", "2of3"):
+            (tmp_path / "work" / part).mkdir(parents=True)
+        (tmp_path / "work" / "3of3.json").touch()  # done
+        assert read_attempt(tmp_path) == Attempt()
+        with pytest.raises(DataError), attempted(tmp_path / "work" / "1of3"):
+            raise DataError("a.png: is damaged.")
+        found = read_attempt(tmp_path)
+        assert found is not None
+        assert found.reason == "a.png: is damaged."
+        with attempted(tmp_path / "work" / "2of3"):
+            found = read_attempt(tmp_path)
+            assert found is not None
+            assert (found.pid, found.reason) == (os.getpid(), "")
+
 
 class TestStates:
     def test_a_killed_process_is_interrupted(self, tmp_path: Path) -> None:

@@ -94,6 +94,17 @@ def test_roles_count_each_run_once_and_leave_out_what_is_done() -> None:
     assert [each.name for each in found.datasets] == ["scenes"]
 
 
+def test_runs_that_wait_for_one_another_take_their_time_and_jobs_that_share_one_save_some() -> None:
+    first, other = train("a", 1000), train("b", 1000)  # 1.5 hours each, side by side
+    last = predict("c", input_ids={"weights": "a"})
+    assert estimate([first, other, last], []).elapsed_hours == pytest.approx(3)
+    shared = last | {"resources": last["resources"] | {"shards": 3}}
+    found = estimate([first, other, shared], [])
+    assert found.elapsed_hours == pytest.approx(2)
+    assert (found.hours, found.gpu_hours) == (pytest.approx(4.5), pytest.approx(9))
+    assert estimate([first, other, shared], [first | {"seconds": 5400.0, "gpu_seconds": 10800.0}]).elapsed_hours == 1.5
+
+
 def test_a_finished_role_costs_nothing() -> None:
     found = estimate([train("a", 1000)], [train("a", 1000, seconds=1.0)])
     assert (found.roles[0].to_do, found.gpu_hours, found.roles[0].basis) == (0, 0, "")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgebench.errors import EdgebenchError
 from edgebench.report import page as module
 from edgebench.report.page import finish_page
 
@@ -68,3 +69,8 @@ def test_a_small_one_stays_as_it_is(tmp_path: Path) -> None:
     before = path.read_text()
     finish_page(path)
     assert path.read_text() == before.replace("Snakemake Report", "edgebench demo")
+
+
+def test_a_page_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EdgebenchError, match=r"demo\.html: no such page. Make it with: snakemake"):
+        finish_page(tmp_path / "demo.html")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from edgebench.errors import DataError
 from edgebench.files import write_json, write_text
 from edgebench.plan.attempts import UNFINISHED, attempted
 from edgebench.plan.freshness import PNG_KEY
@@ -105,6 +106,22 @@ class TestStates:
         assert status.gpu_hours["used"] == len(runs)
         assert status.gpu_hours["to_do"] == 0
         assert f"{len(status.jobs)} of {len(status.jobs)} done" in printed(status, tmp_path)
+
+    def test_of_a_run_that_several_jobs_share_the_part_that_failed_is_shown(self, tmp_path: Path, root: Path) -> None:
+        plan = Workbench(root, {"scale": "demo", "set": {"predict.resources": {"shards": 2}}}).plan("demo")
+        table = plan.table("memo/guidance")
+        run = next(run for run in runs_of([table]) if run.role == "predict")
+        work = tmp_path / run.folder / "work"
+        write_text(tmp_path / run.folder / UNFINISHED, "")
+        for part in run.parts:
+            (work / part).mkdir(parents=True)
+        with attempted(work / "1of2"):
+            assert job_of(seen(tmp_path, plan, table), run).state == "running"
+        with pytest.raises(DataError), attempted(work / "2of2"):
+            raise DataError("a.png: is damaged.")
+        job = job_of(seen(tmp_path, plan, table), run)
+        assert (job.state, job.reason) == ("failed", "a.png: is damaged.")
+        assert job.log == f"results/logs/predict/{run.name}/2of2.log"
 
     def test_a_run_at_work_says_how_far_it_is(self, tmp_path: Path, plan: Plan, table: Table) -> None:
         run = runs_of([table])[0]

@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_with_the_same_files(root: Path, monkeypatch: py
                     raise KeyboardInterrupt
                 return ours.answers(images, ids)
 
-            return Prepared(answers, output=ours.output)
+            return Prepared(answers)
 
         return prepared
 

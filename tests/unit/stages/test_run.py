@@ -81,7 +81,7 @@ def test_what_the_next_try_needs_stays_until_it_is_finished(
     unlink = Path.unlink
 
     def stage(spec: Any) -> dict[str, Any]:
-        PerImage(spec.folder / "work" / "seconds.tsv").add(["a"], [1.0])
+        PerImage(spec, "seconds").add(["a"], [1.0])
         return {}
 
     def watched(path: Path, *arguments: Any, **named: Any) -> None:
@@ -167,8 +167,7 @@ class TestInputs:
 
 
 def test_a_number_cut_off_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "seconds.tsv"
-    path.write_text("a\t0.500000\nb\t0.2")
-    numbers = PerImage(path)
+    write_text(tmp_path / "work/seconds.tsv", "a\t0.500000\nb\t0.2")
+    numbers = PerImage(RunSpec({"folder": str(tmp_path)}), "seconds")
     numbers.add(["c"], [0.25])
     assert numbers.read(["a", "b", "c"]) == {"a": 0.5, "c": 0.25}

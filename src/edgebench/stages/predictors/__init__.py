@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgebench.stages.inputs import instances_file, map_file, panoptic_file, semantic_file
@@ -81,6 +82,8 @@ PANOPTIC = Output(panoptic_file, _write_segmentation, _gather_segmentations)
 """A `Segmentation`; at the end `panoptic.json` names all of them as COCO's files do."""
 SEMANTIC = Output(semantic_file, _write_semantic)
 """A class map (H, W) of ids, kept as an indexed PNG."""
+OUTPUTS = {"maps": MAPS, "instances": INSTANCES, "panoptic": PANOPTIC, "semantic": SEMANTIC}
+"""By what a method writes, as its settings class says."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +96,12 @@ class Prepared:
         sees: Whether it looks at the images; a method that does not is given none, and its time says nothing.
         group: From an image's (H, W) to what those that share a batch have in common; None where images are
             taken one at a time.
-        summary: Called at the end for what the record should say besides.
-        output: What is kept of each image.
     """
 
     answers: Callable[[list[np.ndarray], list[str]], Sequence[Any]]
     note: dict[str, Any] = field(default_factory=dict)
     sees: bool = True
     group: Callable[[int, int], Hashable] | None = None
-    summary: Callable[[], dict[str, Any]] = dict
-    output: Output = MAPS
 
 
 MODULES = {
@@ -144,7 +143,22 @@ def prepare(spec: RunSpec, dataset: Dataset) -> Prepared:
     Raises:
         EdgebenchError: its weights, or maps that were brought, are missing or damaged.
     """
-    method = spec.settings["method"]
-    module = importlib.import_module(f"{__name__}.{MODULES[method]}")
-    prepared: Prepared = getattr(module, method)(spec, dataset)
+    prepared: Prepared = getattr(_module(spec), spec.settings["method"])(spec, dataset)
     return prepared
+
+
+def output_of(spec: RunSpec) -> Output:
+    """What a run keeps of each image."""
+    from edgebench.plan.methods import settings_class
+
+    return OUTPUTS[settings_class("predict", spec.settings["method"], spec.content["label"]).WRITES]
+
+
+def summary(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
+    """What the record should say about all images: what the function `summary` of the method's module tells."""
+    found: dict[str, Any] = getattr(_module(spec), "summary", lambda *given: {})(spec, dataset)
+    return found
+
+
+def _module(spec: RunSpec) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{MODULES[spec.settings['method']]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgebench.data.adapters import Dataset
 from edgebench.data.instances import Instance, Instances, from_masks, read_instances
 from edgebench.stages.inputs import instances_file, map_file
-from edgebench.stages.predictors import INSTANCES, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def felzenszwalb_masks(spec: RunSpec, dataset: Dataset) -> Prepared:
     def answers(images: list[np.ndarray], ids: list[str]) -> list[Instances]:
         return [from_masks(object_masks(image, **chosen), (image.shape[0], image.shape[1])) for image in images]
 
-    return Prepared(answers, output=INSTANCES)
+    return Prepared(answers)
 
 
 def true_masks(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -42,7 +42,7 @@ def true_masks(spec: RunSpec, dataset: Dataset) -> Prepared:
         found = [_without_crowds(dataset.instances(each)) for each in ids]
         return found if spec.settings["by"] == "instance" else [of_classes(each) for each in found]
 
-    return Prepared(answers, sees=False, output=INSTANCES)
+    return Prepared(answers, sees=False)
 
 
 def brought_instances(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -56,7 +56,7 @@ def brought_instances(spec: RunSpec, dataset: Dataset) -> Prepared:
     named = {name: Path(spec.settings[name]).expanduser() for name in ("file", "folder") if spec.settings[name]}
     brought = open_brought(wanted_images(dataset), **named)
     note = {"brought_from": ", ".join(map(str, named.values())), "form": brought.form}
-    return Prepared(lambda images, ids: [brought.read(each) for each in ids], note, sees=False, output=INSTANCES)
+    return Prepared(lambda images, ids: [brought.read(each) for each in ids], note, sees=False)
 
 
 def trace_refine(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -71,7 +71,7 @@ def trace_refine(spec: RunSpec, dataset: Dataset) -> Prepared:
         return refine_instances(read_instances(instances_file(masks, image_id)), map_file(edges, image_id), settings)
 
     # It needs no image, but its time counts.
-    return Prepared(lambda images, ids: [refined(each) for each in ids], output=INSTANCES)
+    return Prepared(lambda images, ids: [refined(each) for each in ids])
 
 
 def _without_crowds(found: Instances) -> Instances:

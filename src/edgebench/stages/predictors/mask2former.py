@@ -11,7 +11,7 @@ from edgebench.errors import DataError
 from edgebench.methods.mask2former.predictor import Predictor, PredictSettings
 from edgebench.methods.mask2former.weights import load_weights
 from edgebench.stages.devices import choose_device
-from edgebench.stages.predictors import PANOPTIC, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
@@ -39,4 +39,4 @@ def mask2former(spec: RunSpec, dataset: Dataset) -> Prepared:
         precision=settings["precision"],
         batch_size=settings["batch"],
     )
-    return Prepared(predictor.predict, group=predictor.working_size, output=PANOPTIC)
+    return Prepared(predictor.predict, group=predictor.working_size)

@@ -23,6 +23,8 @@ from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 from edgebench.stages.weights import WEIGHTS
 
+ROUNDS = "rounds"
+
 
 def memo(spec: RunSpec, dataset: Dataset) -> Prepared:
     """Edge maps by revealing; the reveals of the first images are kept if the settings say so."""
@@ -49,7 +51,7 @@ def memo(spec: RunSpec, dataset: Dataset) -> Prepared:
         compile=settings["compile"],
     )
     kept = set(dataset.ids[: settings["frames"]])
-    rounds = PerImage(spec.folder / "work" / "rounds.tsv")
+    rounds = PerImage(spec, ROUNDS)
 
     def maps(images: list[np.ndarray], ids: list[str]) -> list[np.ndarray]:
         recorder = RevealOrder() if kept & set(ids) else None
@@ -60,14 +62,16 @@ def memo(spec: RunSpec, dataset: Dataset) -> Prepared:
                 _write_frames(spec.folder / FRAMES / f"{image_id}.npz", recorder.orders[image_id], each.probability)
         return [each.probability for each in predictions]
 
-    def summary() -> dict[str, Any]:
-        counted = rounds.read(dataset.ids)
-        return {"rounds": mean(counted.values())} if counted else {}
-
     def group(height: int, width: int) -> tuple[int, int]:
         return padded_size(height, width, settings["long_side"])
 
-    return Prepared(maps, group=group, summary=summary)
+    return Prepared(maps, group=group)
+
+
+def summary(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
+    """How many rounds the reveals took."""
+    counted = PerImage(spec, ROUNDS).read(dataset.ids)
+    return {"rounds": mean(counted.values())} if counted else {}
 
 
 def _write_frames(path: Path, order: np.ndarray, probability: np.ndarray) -> None:

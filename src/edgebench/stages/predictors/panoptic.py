@@ -11,7 +11,7 @@ from edgebench.data.panoptic import Segment, Segmentation, image_key, read_panop
 from edgebench.data.semantic import read_semantic
 from edgebench.errors import DataError
 from edgebench.stages.inputs import map_file, semantic_file
-from edgebench.stages.predictors import PANOPTIC, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
 
@@ -47,10 +47,7 @@ def trace_panoptic(spec: RunSpec, dataset: Dataset) -> Prepared:
         return Segmentation(found.ids, {number: Segment(each) for number, each in enumerate(found.classes, start=1)})
 
     # It needs no image, but its time counts.
-    return Prepared(
-        lambda images, ids: [one(image_id) for image_id in ids],
-        output=PANOPTIC,
-    )
+    return Prepared(lambda images, ids: [one(image_id) for image_id in ids])
 
 
 def brought_panoptic(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -82,12 +79,7 @@ def brought_panoptic(spec: RunSpec, dataset: Dataset) -> Prepared:
             )
         return Segmentation(ids, image.segments)
 
-    return Prepared(
-        lambda images, ids: [one(image_id) for image_id in ids],
-        {"brought_from": str(file)},
-        sees=False,
-        output=PANOPTIC,
-    )
+    return Prepared(lambda images, ids: [one(image_id) for image_id in ids], {"brought_from": str(file)}, sees=False)
 
 
 def _plain(name: str) -> str:

@@ -15,7 +15,7 @@ from edgebench.methods.sam.prompted import PromptSettings, Redrawn, redraw
 from edgebench.methods.sam.scorer import Scorer, load_scorer
 from edgebench.stages.devices import choose_device
 from edgebench.stages.inputs import instances_file, panoptic_file
-from edgebench.stages.predictors import INSTANCES, PANOPTIC, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
 
@@ -37,7 +37,7 @@ def sam_prompted(spec: RunSpec, dataset: Dataset) -> Prepared:
             ],
         )
 
-    return Prepared(lambda images, ids: [one(*pair) for pair in zip(images, ids, strict=True)], output=INSTANCES)
+    return Prepared(lambda images, ids: [one(*pair) for pair in zip(images, ids, strict=True)])
 
 
 def sam_prompted_panoptic(spec: RunSpec, dataset: Dataset) -> Prepared:
@@ -51,10 +51,7 @@ def sam_prompted_panoptic(spec: RunSpec, dataset: Dataset) -> Prepared:
         redrawn = redraw(image, [before.ids == number for number in things], scorer, prompts)
         return _laid(before, dict(zip(things, redrawn, strict=True)))
 
-    return Prepared(
-        lambda images, ids: [one(*pair) for pair in zip(images, ids, strict=True)],
-        output=PANOPTIC,
-    )
+    return Prepared(lambda images, ids: [one(*pair) for pair in zip(images, ids, strict=True)])
 
 
 def _laid(before: Segmentation, things: dict[int, Redrawn]) -> Segmentation:

@@ -10,7 +10,7 @@ from edgebench.data.adapters import Dataset
 from edgebench.data.grey import files_by_id
 from edgebench.data.semantic import read_semantic, to_classes
 from edgebench.errors import DataError
-from edgebench.stages.predictors import SEMANTIC, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
 
@@ -42,14 +42,9 @@ def brought_semantic(spec: RunSpec, dataset: Dataset) -> Prepared:
             )
         return to_classes(files[image_id], stored, dataset.categories, mapping)
 
-    return Prepared(
-        lambda images, ids: [one(image_id) for image_id in ids],
-        {"brought_from": str(folder)},
-        sees=False,
-        output=SEMANTIC,
-    )
+    return Prepared(lambda images, ids: [one(image_id) for image_id in ids], {"brought_from": str(folder)}, sees=False)
 
 
 def true_semantic(spec: RunSpec, dataset: Dataset) -> Prepared:
     """The annotated class maps."""
-    return Prepared(lambda images, ids: [dataset.semantic(image_id) for image_id in ids], sees=False, output=SEMANTIC)
+    return Prepared(lambda images, ids: [dataset.semantic(image_id) for image_id in ids], sees=False)

@@ -52,25 +52,27 @@ def trace_attention(spec: RunSpec, dataset: Dataset) -> Prepared:
             made.append(edge_map(found.scores, *image.shape[:2]))
         return made
 
-    def summary() -> dict[str, Any]:
-        # From the files, because an interrupted run made only some of them this time.
-        told = [read_labels(labels_file(spec.folder, each)) for each in dataset.ids]
-        if not told:
-            return {}
-        guarded = sum(each.guarded for each in told)
-        if guarded and not os.environ.get("EDGEBENCH_QUIET"):
-            print(
-                f"{spec.content['label']}: in {guarded} of {len(told)} images next to nothing is below mean - "
-                f"deviation; the lowest {how.guard_lowest:.0%} are their interior instead (guard_below).",
-                file=sys.stderr,
-            )
-        kept = Counter(each.kept for each in told if each.kept is not None)
-        return {
-            "edge": mean(each.edge for each in told),
-            "interior": mean(each.interior for each in told),
-            "unknown": mean(each.unknown for each in told),
-            "guarded": guarded,
-            "kept": {str(tau): kept[tau] for tau in sorted(kept)},
-        }
+    return Prepared(maps, backbone_note(backbone))
 
-    return Prepared(maps, backbone_note(backbone), summary=summary)
+
+def summary(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
+    """How the pseudo labels fall, and which steps were kept."""
+    # From the files, because an interrupted run made only some of them this time.
+    told = [read_labels(labels_file(spec.folder, each)) for each in dataset.ids]
+    if not told:
+        return {}
+    guarded = sum(each.guarded for each in told)
+    if guarded and not os.environ.get("EDGEBENCH_QUIET"):
+        print(
+            f"{spec.content['label']}: in {guarded} of {len(told)} images next to nothing is below mean - "
+            f"deviation; the lowest {spec.settings['guard_lowest']:.0%} are their interior instead (guard_below).",
+            file=sys.stderr,
+        )
+    kept = Counter(each.kept for each in told if each.kept is not None)
+    return {
+        "edge": mean(each.edge for each in told),
+        "interior": mean(each.interior for each in told),
+        "unknown": mean(each.unknown for each in told),
+        "guarded": guarded,
+        "kept": {str(tau): kept[tau] for tau in sorted(kept)},
+    }

@@ -19,9 +19,10 @@ from edgebench.methods.unsupervised.statistics import Features, PatchStatistics
 from edgebench.methods.unsupervised.tokencut import Found
 from edgebench.stages.devices import choose_device
 from edgebench.stages.per_image import PerImage
-from edgebench.stages.predictors import INSTANCES, Prepared
+from edgebench.stages.predictors import Prepared
 from edgebench.stages.spec import RunSpec
 
+MASKS, FALLBACKS = "masks", "fallbacks"
 ARGUMENTS = {
     "tokencut": ("tau", "solver"),
     "maskcut": ("tau", "rounds", "largest_overlap", "smallest", "solver"),
@@ -84,8 +85,8 @@ def _prepared(spec: RunSpec, dataset: Dataset) -> Prepared:
     describe = patch_features(dino, settings["size"], settings["patch"], settings["device"], settings["precision"])
     find = finder(settings["method"], {name: settings[name] for name in ARGUMENTS[settings["method"]]})
     crf = CrfSettings() if settings["crf"] else None
-    counts = PerImage(spec.folder / "work" / "masks.tsv")
-    fallbacks = PerImage(spec.folder / "work" / "fallbacks.tsv")
+    counts = PerImage(spec, MASKS)
+    fallbacks = PerImage(spec, FALLBACKS)
 
     def answers(images: list[np.ndarray], ids: list[str]) -> list[Instances]:
         found = [find(features) for features in describe(images)]
@@ -97,20 +98,20 @@ def _prepared(spec: RunSpec, dataset: Dataset) -> Prepared:
         fallbacks.add(ids, [each.fell_back for each in found])
         return [from_masks(each, image.shape[:2]) for each, image in zip(masks, images, strict=True)]
 
-    def summary() -> dict[str, Any]:
-        made = list(counts.read(dataset.ids).values())
-        return {
-            "masks_per_image": mean(made) if made else None,
-            "images_without_masks": sum(not each for each in made),
-            "dense_fallbacks": int(sum(fallbacks.read(dataset.ids).values())),
-        }
-
     note = {"features": "keys of DINO" if dino else "statistics of colour and texture"}
     # Every image becomes the same square, so that any may share a batch.
     return Prepared(
         answers,
         note | ({"crf": asdict(crf)} if crf else {}),
         group=lambda height, width: None,
-        summary=summary,
-        output=INSTANCES,
     )
+
+
+def summary(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
+    """How many masks were found."""
+    made = list(PerImage(spec, MASKS).read(dataset.ids).values())
+    return {
+        "masks_per_image": mean(made) if made else None,
+        "images_without_masks": sum(not each for each in made),
+        "dense_fallbacks": int(sum(PerImage(spec, FALLBACKS).read(dataset.ids).values())),
+    }
