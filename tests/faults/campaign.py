@@ -42,6 +42,28 @@ class Tally:
     work: int = 0
 
 
+def printed(tallies: list[dict[str, Any]], seed: int) -> list[str]:
+    """The report's lines: kills by stage, all other faults by their kind, and the sums."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for each in sorted(tallies, key=lambda each: (each["fault"] != KILL, each["fault"], each["stage"])):
+        row = rows.setdefault((each["fault"], each["stage"] if each["fault"] == KILL else "of all kinds"), [0] * 4)
+        row[:] = map(sum, zip(row, (each["faults"], len(each["losses"]), each["repeated"], each["work"]), strict=True))
+    cells: list[tuple[str, ...]] = [("fault", "stage", "faults", "losses", "repeated", "of")]
+    cells += [(fault, stage, *map(str, row)) for (fault, stage), row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column > 1 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    faults = sum(row[0] for row in rows.values())
+    kills = sum(row[0] for (fault, _), row in rows.items() if fault == KILL)
+    losses = sum(row[1] for row in rows.values())
+    return [*lines, f"{faults} faults, {kills} of them kills; {losses} losses; seed {seed}"]
+
+
 @dataclass(frozen=True)
 class Work:
     """A command that was carried out undisturbed.

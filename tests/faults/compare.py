@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ OF_THIS_CALL = {
     "origins",  # of the files that the last call of a fetch brought
 }
 """Entries of `run.json` that tell one call from another. They must be there; their values count for nothing."""
+COST_OF_A_RUN = re.compile(r'(<a href="#run-.*?)<td class="number">.*?(?=</tr>)')
+"""On a table's page, what stands behind each run that a number comes from: GPU-hours, seconds, machine."""
 
 
 def differences(found: Path, expected: Path) -> list[str]:
     """Files of `expected` that `found` lacks or has otherwise, and files that it has besides; empty when equal.
 
     Every file is compared byte for byte. Excepted are what `run.json` says `OF_THIS_CALL`, the seconds per image in
-    `timing.json`, the column `seconds` of `log.csv`, the files' own times in `.verified.json` and `.archives`, and
-    which call downloaded an archive.
+    `timing.json`, the column `seconds` of `log.csv`, the files' own times in `.verified.json` and `.archives`, which
+    call downloaded an archive, and the seconds of runs on a table's page.
     """
     there, wanted = _files(found), _files(expected)
     lines = [f"{name}: is missing" for name in sorted(wanted - there)]
@@ -54,6 +57,8 @@ def _comparable(path: Path) -> Any:
     if path.name == "log.csv":
         with path.open(newline="") as file:
             return [_without(row, {"seconds"}) for row in csv.DictReader(file)]
+    if path.suffix == ".html":
+        return COST_OF_A_RUN.sub(r"\1", path.read_text())
     return path.read_bytes()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgebench.files import write_json
-from tests.faults.campaign import KILL, MEASURED, FindWork, Tally, calm_repository, read_work
+from tests.faults.campaign import MEASURED, FindWork, Tally, calm_repository, printed, read_work
 from tests.faults.victims import warm_up
 
 SEED, KILLS = 0, 240
@@ -83,30 +83,12 @@ class _Collecting:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    told = config.stash[TALLIES]
-    tallies = sorted(told, key=lambda each: (each["fault"], each["stage"]))
+    tallies, seed = config.stash[TALLIES], config.getoption("--fault-seed", SEED)
     if not tallies:
         return
-    rows = [("stage", "fault", "faults", "losses", "repeated", "of")]
-    rows += [
-        (each["stage"], each["fault"], *map(str, (each["faults"], len(each["losses"]), each["repeated"], each["work"])))
-        for each in tallies
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     terminalreporter.section("faults")
-    for row in rows:
-        words = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
-        numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        terminalreporter.write_line("  ".join([*words, *numbers]))
-    total = {
-        "seed": config.getoption("--fault-seed", SEED),
-        "faults": sum(each["faults"] for each in tallies),
-        "kills": sum(each["faults"] for each in tallies if each["fault"] == KILL),
-        "losses": sum(len(each["losses"]) for each in tallies),
-    }
-    terminalreporter.write_line(
-        f"{total['faults']} faults, {total['kills']} of them kills of a stage; {total['losses']} losses; "
-        f"seed {total['seed']}"
-    )
+    for line in printed(tallies, seed):
+        terminalreporter.write_line(line)
     if path := config.getoption("--fault-report", None):
-        write_json(path, total | {"tests": tallies})
+        tallies = sorted(tallies, key=lambda each: (each["fault"], each["stage"]))
+        write_json(path, {"seed": seed, "losses": sum(len(each["losses"]) for each in tallies), "tests": tallies})

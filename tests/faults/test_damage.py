@@ -58,7 +58,7 @@ def test_a_file_cut_short(
 ) -> None:
     """Anywhere, or to nothing. It is named without a traceback; put right, the same command ends as if undisturbed."""
     work, rng = find_work(stage), random.Random(f"{seed} cut {stage} {pattern}")
-    tally.stage, tally.fault, tally.work = stage, f"cut short: {pattern}", work.calm.work
+    tally.stage, tally.fault, tally.work = stage, "cut short", work.calm.work
     folder = tmp_path / "run"
     for length in (0, rng.random()):
         file = rng.choice(damaged_input(work, pattern, folder))
@@ -86,7 +86,7 @@ CHECKED = [each for each in CONSUMERS if each[1].endswith((".png", ".npz", ".saf
 def test_a_changed_bit(stage: str, pattern: str, find_work: FindWork, tally: Tally, tmp_path: Path, seed: int) -> None:
     """It is seen, or it changes nothing: not every bit of a file means something."""
     work, rng, folder = find_work(stage), random.Random(f"{seed} bit {stage} {pattern}"), tmp_path / "run"
-    tally.stage, tally.fault, tally.faults, tally.work = stage, f"changed bit: {pattern}", 1, work.calm.work
+    tally.stage, tally.fault, tally.faults, tally.work = stage, "changed bit", 1, work.calm.work
     file = rng.choice(damaged_input(work, pattern, folder))
     content = bytearray(file.read_bytes())
     place, bit = rng.randrange(len(content)), rng.randrange(8)
@@ -112,11 +112,7 @@ def test_damaged_checkpoints(
 ) -> None:
     """The newest, cut short or with a changed bit, gives way to the one before; without any it starts over."""
     work, rng, folder = find_work(stage), random.Random(f"{seed} {stage} {both}"), tmp_path / "run"
-    tally.stage, tally.fault, tally.work = (
-        stage,
-        "both checkpoints" if both else "newest checkpoint",
-        work.calm.work,
-    )
+    tally.stage, tally.fault, tally.work = stage, "damaged checkpoint", work.calm.work
     work.lay_out(folder)
     # Most of its file operations are those of its end; of them, the one that renames the folder of checkpoints away.
     for part in range(work.calm.operations, 0, -max(1, work.calm.operations // 12)):
@@ -155,7 +151,7 @@ def test_damaged_scores(
 ) -> None:
     """Cut short, as a table or a figure finds them."""
     work, rng, folder = find_work(stage), random.Random(f"{seed} {stage} {file}"), tmp_path / "run"
-    tally.stage, tally.fault = stage, f"cut short: {runs}/{file}"
+    tally.stage, tally.fault = stage, "cut short"
     for length in (0, rng.random()):
         target = rng.choice(damaged_input(work, f"{runs}/{file}", folder))
         content = target.read_bytes()
