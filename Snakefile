@@ -11,6 +11,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+report: "workflow/captions/report.rst"
+
+
 include: "workflow/common.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
@@ -19,6 +22,7 @@ include: "workflow/rules/report.smk"
 localrules:
     all,
     fetch,
+    pull,
     demo,
     tables,
     figures,

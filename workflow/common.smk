@@ -1,10 +1,12 @@
 # Glue between the plan and the rules: where a run stands, what it needs, what it asks of the machine.
 # All logic lives in edgebench.plan, the only part of edgebench that the workflow imports.
+import json
 import sys
 from pathlib import Path
 from shlex import quote
 
 from edgebench.errors import EdgebenchError
+from edgebench.plan.captions import caption, category, labels
 from edgebench.plan.freshness import plan_input
 from edgebench.plan.tables import FIGURES
 from edgebench.plan.workbench import Workbench
@@ -34,10 +36,15 @@ def run_of(wildcards):
 
 
 def inputs_of(wildcards):
-    """Records of the runs that a run needs. Their age means nothing: their identity is in their path."""
+    """Records of the runs that a run needs. Their age means nothing: their identity is in their path.
+
+    What a finished run was made from may lie elsewhere, and when it is brought for another run, this one stays.
+    """
     run = run_of(wildcards)
     bench.write_spec(run)
-    return [ancient(each.record) for each in run.inputs.values()]
+    finished = Path(run.record).exists()
+    needed = [each.record for each in run.inputs.values()]
+    return [ancient(each) for each in needed if not finished or Path(each).exists()]
 
 
 def table_of(wildcards):
@@ -45,15 +52,17 @@ def table_of(wildcards):
 
 
 def inputs_of_table(wildcards):
-    table = table_of(wildcards)
-    return [ancient(run.record) for run in [*table.predictions, *table.evaluations]]
+    """Records of the runs that a table opens, or one of its figures."""
+    opened = table_of(wildcards).reads(wildcards.get("figure"))
+    return [ancient(run.record) for run in opened]
 
 
 def plan_of_table(wildcards, output):
     """The table's plan file; newer than the output exactly when the output shows something else."""
-    path, changed = explained(
-        plan_input, table_of(wildcards), Path(output.format(**wildcards))
-    )
+    table = table_of(wildcards)
+    path, changed = explained(plan_input, table, Path(output.format(**wildcards)))
+    if changed:
+        explained(bench.require_trained, table.reads(wildcards.get("figure")))
     return path if changed else ancient(path)
 
 
@@ -90,8 +99,14 @@ def gpu_request(kind):
     return request
 
 
+def not_shared(wildcards):
+    """What is said of a run that is made here although others may be pulled."""
+    return " It is not shared." if bench.config.checkpoints == "auto" else ""
+
+
 def launcher(wildcards):
     """How a training is started: as one process, or as one per GPU where the plan asks for several."""
+    explained(bench.require_trained, [run_of(wildcards)])
     count = run_of(wildcards).resources["gpus"]
     if count < 2:
         return EDGEBENCH
@@ -99,12 +114,20 @@ def launcher(wildcards):
 
 
 def files_of(scale, kind):
-    """All tables or figures that a scale makes without being asked for one by name."""
+    """All tables or figures that a scale makes without being asked for one by name, of one paper where one is named."""
     return lambda wildcards: [
         file
-        for table in explained(plan_of(scale).targets)
+        for table in explained(
+            plan_of(scale).targets, wildcards.get("paper", "").removeprefix("-")
+        )
         for file in getattr(table, kind)
     ]
+
+
+def same_config(wildcards):
+    """What the command line set, for another call of snakemake at the scale of a page."""
+    given = {**config, "scale": wildcards.scale}
+    return " ".join(quote(f"{key}={json.dumps(value)}") for key, value in given.items())
 
 
 plan_of(

@@ -19,7 +19,8 @@ ALLOWED = {
     "training": {"training", "data", "plan"},
     "report": {"report", "metrics", "data", "plan"},
     "stages": {"stages", "plan", "data", "metrics", "methods", "training", "report"},
-    "cli": {"cli", "stages", "plan", "data", "metrics", "methods", "training", "report"},
+    "share": {"share", "stages", "plan"},
+    "cli": {"cli", "share", "stages", "plan", "data", "metrics", "methods", "training", "report"},
 }
 HEAVY = ["torch", "numpy", "pandas", "matplotlib", "transformers", "diffusers", "skimage", "scipy", "numba"]
 

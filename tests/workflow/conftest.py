@@ -145,7 +145,7 @@ def classical(tmp_path: Path, root: Path) -> Repository:
     return copy_repository(root, tmp_path, {"classical": CLASSICAL})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Repository:
     """The same, with its table and figures made; tests copy it before they change it."""
     repository = copy_repository(root, tmp_path_factory.mktemp("finished"), {"classical": CLASSICAL})

@@ -57,13 +57,6 @@ class TestMaking:
     def test_a_second_call_has_nothing_to_do(self, finished: Repository) -> None:
         assert finished.planned("tables", "figures") == {}
 
-    def test_the_report_opens_without_the_network(self, changed: Repository) -> None:
-        changed.snakemake("report", "--quiet", "rules")
-        page = (changed.folder / "results/report/demo.html").read_text()
-        assert "classical-image_grid.png" in page
-        assert "stands in for" in page
-        assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?://", page)
-
 
 class TestAgain:
     def test_time_stamps_and_a_missing_history_mean_nothing(self, changed: Repository) -> None:

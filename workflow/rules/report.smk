@@ -20,13 +20,10 @@ rule table:
         tex="results/tables/{scale}/{table}.tex",
         html=report(
             "results/tables/{scale}/{table}.html",
-            caption="../captions/table.rst",
-            category=lambda wildcards: wildcards.table.split("/")[0],
-            subcategory="tables",
-            labels=lambda wildcards: {
-                "table": wildcards.table,
-                "scale": wildcards.scale,
-            },
+            caption="../captions/caption.rst",
+            category=lambda wildcards: category(table_of(wildcards)),
+            subcategory="Tables",
+            labels=lambda wildcards: labels(table_of(wildcards)),
         ),
         record="results/tables/{scale}/{table}.json",
     log:
@@ -36,12 +33,12 @@ rule table:
     conda:
         "../../envs/edgebench.yaml"
     params:
-        edgebench=EDGEBENCH,
-        caption=lambda wildcards: table_of(wildcards).caption,
+        EDGEBENCH,  # without names: the report lists parameters that have one
+        lambda wildcards: caption(table_of(wildcards)),
     message:
         "Making the table {wildcards.table} at scale {wildcards.scale}."
     shell:
-        "{params.edgebench} table {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "{params[0]} table {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule figure:
@@ -53,14 +50,10 @@ rule figure:
     output:
         report(
             "results/figures/{scale}/{table}-{figure}.png",
-            caption="../captions/figure.rst",
-            category=lambda wildcards: wildcards.table.split("/")[0],
-            subcategory="figures",
-            labels=lambda wildcards: {
-                "figure": wildcards.figure,
-                "table": wildcards.table,
-                "scale": wildcards.scale,
-            },
+            caption="../captions/caption.rst",
+            category=lambda wildcards: category(table_of(wildcards)),
+            subcategory="Figures",
+            labels=lambda wildcards: labels(table_of(wildcards), wildcards.figure),
         ),
     log:
         "results/logs/figure/{scale}/{table}-{figure}.log",
@@ -69,12 +62,12 @@ rule figure:
     conda:
         "../../envs/edgebench.yaml"
     params:
-        edgebench=EDGEBENCH,
-        caption=lambda wildcards: table_of(wildcards).figure_caption(wildcards.figure),
+        EDGEBENCH,
+        lambda wildcards: caption(table_of(wildcards), wildcards.figure),
     message:
         "Drawing {wildcards.figure} of {wildcards.table} at scale {wildcards.scale}."
     shell:
-        "{params.edgebench} figure {wildcards.figure} {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "{params[0]} figure {wildcards.figure} {input.plan} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule tables:
@@ -92,22 +85,28 @@ rule report_page:
         lambda wildcards: files_of(wildcards.scale, "files")(wildcards),
         lambda wildcards: files_of(wildcards.scale, "figure_files")(wildcards),
     output:
-        "results/report/{scale}.html",
+        "results/report/{scale}{paper}.html",
     log:
-        "results/logs/report/{scale}.log",
+        "results/logs/report/{scale}{paper}.log",
+    wildcard_constraints:
+        paper="|-[a-z0-9_]+",  # without one, all papers
     conda:
         "../../envs/edgebench.yaml"
     params:
         snakemake=f"{quote(sys.executable)} -m snakemake --snakefile {quote(workflow.main_snakefile)}",
+        style=quote(f"{workflow.basedir}/workflow/captions/report.css"),
+        config=same_config,
+        edgebench=EDGEBENCH,
     message:
-        "Collecting the report of scale {wildcards.scale}."
+        "Collecting the report {output}."
     shell:
-        "{params.snakemake} --nolock --config scale={wildcards.scale} --report {output} -- tables figures 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "({params.snakemake} --nolock --config {params.config} --report {output} --report-stylesheet {params.style}"
+        " -- {input} && {params.edgebench} page {output}) 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule report:
     input:
-        f"results/report/{bench.config.scale}.html",
+        lambda wildcards: explained(lambda: plan_of(bench.config.scale).pages),
 
 
 rule demo:

@@ -11,6 +11,28 @@ wildcard_constraints:
     run=r"[^/]+-[0-9a-f]{10}",
 
 
+# Whoever is in the catalogue need not be made, nor what it was made from. DVC is called here alone, never by a job of
+# a cluster.
+ruleorder: pull > train > predict > evaluate
+
+
+rule pull:
+    output:
+        RUN,
+    log:
+        LOG,
+    wildcard_constraints:
+        run=bench.pulled(),
+    conda:
+        "../../envs/edgebench.yaml"
+    params:
+        edgebench=EDGEBENCH,
+    message:
+        "Pulling {wildcards.run}."
+    shell:
+        "{params.edgebench} pull {wildcards.run} 2>&1 | (trap '' TERM INT; exec tee {log})"
+
+
 rule fetch:
     input:
         inputs_of,
@@ -60,8 +82,9 @@ rule train:
     params:
         edgebench=launcher,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        note=not_shared,
     message:
-        "Training {wildcards.run}."
+        "Training {wildcards.run}.{params.note}"
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
@@ -88,8 +111,9 @@ rule predict:
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        note=not_shared,
     message:
-        "Predicting with {wildcards.run}."
+        "Predicting with {wildcards.run}.{params.note}"
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
 
@@ -114,7 +138,8 @@ rule evaluate:
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
+        note=not_shared,
     message:
-        "Scoring {wildcards.run}."
+        "Scoring {wildcards.run}.{params.note}"
     shell:
         "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"

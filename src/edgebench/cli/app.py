@@ -14,6 +14,7 @@ from edgebench.cli.fetch import fetch
 from edgebench.cli.options import Root
 from edgebench.cli.plan import plan
 from edgebench.cli.predict import app as predict_app
+from edgebench.cli.publish import publish, pull
 from edgebench.cli.refine import refine
 from edgebench.cli.share import card, crate
 from edgebench.cli.status import status
@@ -34,6 +35,8 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(fetch)
 app.command()(plan)
+app.command()(publish)
+app.command()(pull)
 app.command()(status)
 app.command()(card)
 app.command()(crate)
@@ -95,6 +98,16 @@ def figure(
     from edgebench.stages.report import make_figure
 
     make_figure(name, spec)
+
+
+@app.command(rich_help_panel="Called by Snakemake")
+def page(
+    report: Annotated[Path, typer.Argument(help="Page of Snakemake's HTML report, below results/report.")],
+) -> None:
+    """Make a page of the HTML report light enough to mail."""
+    from edgebench.report.page import finish_page
+
+    finish_page(report)
 
 
 @app.command(rich_help_panel="Called by Snakemake")

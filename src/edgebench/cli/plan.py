@@ -9,7 +9,9 @@ import typer
 
 from edgebench.cli.options import ALL, Root, Set, tables_of, workbench
 from edgebench.files import read_json
-from edgebench.plan.tables import by_paper, runs_of
+from edgebench.plan.tables import by_paper, opened_by, runs_of
+
+_SAID = {"done": "done", "build": "to do", "refused": "error", "pull": "pull", None: "–"}
 
 
 def plan(
@@ -23,7 +25,10 @@ def plan(
     changes: Set = None,
     checkpoints: Annotated[
         str | None,
-        typer.Option(help="build or pull: train, or take released weights.", show_default="that of config.yaml"),
+        typer.Option(
+            help="build, pull (released weights and shared runs alone) or auto (what is shared, the rest built).",
+            show_default="that of config.yaml",
+        ),
     ] = None,
     runs: Annotated[bool, typer.Option("--runs", help="List every run.")] = False,
     root: Root = Path("."),
@@ -50,12 +55,23 @@ def plan(
     chosen = scale or bench.config.scale
     tables = tables_of(bench, chosen, target)
     wanted = runs_of(tables)
+    # Of what is shared many a run is never made; without, everything behind the tables is counted.
+    outlook = bench.outlook(wanted if bench.config.checkpoints == "build" else opened_by(tables), root)
     records = [read_json(path) for path in sorted((root / "results" / "runs").glob("*/*/run.json"))]
     console = Console()
     console.print(f"[bold]{target if target not in (None, ALL) else 'All tables'}[/bold] at scale {chosen}")
     if runs:
         for run in wanted:
-            state = "done" if (root / run.record).exists() else "to do"
-            console.print(f"  {state:5}  {run.role}: {run.name}", highlight=False)
-    papers = {paper: [run.id for run in runs_of(of_paper)] for paper, of_paper in by_paper(tables).items()}
-    console.print(render(estimate([run.spec() for run in wanted], records, papers)))
+            state = "done" if (root / run.record).exists() else outlook.states.get(run.id)
+            console.print(f"  {_SAID[state]:5}  {run.role}: {run.name}", highlight=False)
+    made = {run.id: run for run in wanted if outlook.states.get(run.id, "pull") != "pull"}
+    papers = {paper: [run.id for run in runs_of(some) if run.id in made] for paper, some in by_paper(tables).items()}
+    console.print(render(estimate([run.spec() for run in made.values()], records, papers)))
+    if shared := outlook.of("pull"):
+        console.print(f"{len(shared)} runs are shared and would be pulled (`edgebench pull`).", highlight=False)
+    for run in outlook.of("refused"):
+        console.print(
+            f"[red]Error[/red]: checkpoints: pull starts no training, but {run.folder} is neither shared nor taken "
+            f"from released weights. `checkpoints: auto` trains it.",
+            highlight=False,
+        )

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgebench.data.checks import MD5, file_fault
 from edgebench.data.download import UnavailableError, open_session, remote_size
-from edgebench.data.manifest import ManifestEntry
+from edgebench.data.manifest import ManifestEntry, stays_inside
 from edgebench.data.mirrors import (
     FetchReport,
     explaining_full_disk,
@@ -20,7 +20,7 @@ from edgebench.data.mirrors import (
     set_aside,
 )
 from edgebench.data.unpack import Selection, unpack
-from edgebench.errors import DataError
+from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import digest, read_json, sha256_file, write_json
 from edgebench.progress import track
 
@@ -108,21 +108,20 @@ def _known(archive: Map) -> str:
 
 def _in_place(destination: Path, archive: Map, suffixes: Set[str]) -> bool:
     """Whether an archive was unpacked here, as it is wanted now, and nothing has touched its files since."""
-    note = _note(destination, archive)
-    if not note.exists():
+    if not _note(destination, archive).exists():
         return False
-    noted = read_json(note)
-    if noted["choice"] != _choice(archive) or noted["suffixes"] != sorted(suffixes):
-        return False
-    if _known(archive) not in ("", noted["sha256"], noted["known"]):
-        return False
-    for path, size, modified in noted["files"]:
-        try:
+    try:
+        noted = read_json(_note(destination, archive))
+        if noted["choice"] != _choice(archive) or noted["suffixes"] != sorted(suffixes):
+            return False
+        if _known(archive) not in ("", noted["sha256"], noted["known"]):
+            return False
+        for path, size, modified in noted["files"]:
             status = (destination / path).stat()
-        except OSError:
-            return False
-        if (status.st_size, status.st_mtime_ns) != (size, modified):
-            return False
+            if not stays_inside(path) or (status.st_size, status.st_mtime_ns) != (size, modified):
+                return False
+    except (EdgebenchError, OSError, KeyError, TypeError, ValueError):  # gone, or not a note of ours
+        return False
     return True
 
 

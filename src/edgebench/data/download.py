@@ -33,6 +33,8 @@ SLOWEST_BYTES_PER_SECOND = 1000
 SLOW_SECONDS = 60.0
 """A server that for so long sends more slowly than that is treated as one that stalls: asked once more, then left."""
 CONNECTIONS_PER_HOST = 4
+BUSY_TRIES = 3
+_LEADS_NOWHERE = (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 
 
 class UnavailableError(Exception):
@@ -75,7 +77,7 @@ def download(
     reason, answered, asked, failures = "", False, 0.0, 0
     while failures < TRIES:
         if failures:
-            time.sleep(max(PAUSE_SECONDS * 2 ** (failures - 1), asked))
+            _pause(failures, asked)
         asked, before = 0.0, _held(part)
         try:
             if _attempt(session, url, part, size, received):
@@ -84,7 +86,7 @@ def download(
             reason = f"the connection closed after {_held(part)} of {size} bytes"
         except _TryAgainError as error:
             reason, answered, asked = str(error), True, error.pause
-        except (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+        except _LEADS_NOWHERE as error:
             raise UnavailableError(f"leads nowhere: {error}") from error
         except (requests.RequestException, HTTPError) as error:
             reason = _plain(error)
@@ -95,6 +97,8 @@ def download(
 
 def download_bytes(session: requests.Session, url: str, limit: int) -> bytes:
     """What `url` gives, of unknown length, whole and in memory.
+
+    A server that is busy is asked again after the pause that it asks for; one that does not answer is not.
 
     Args:
         session: From `open_session`.
@@ -107,40 +111,66 @@ def download_bytes(session: requests.Session, url: str, limit: int) -> bytes:
     """
     if not url.lower().startswith(("http://", "https://")):
         raise UnavailableError("no address of http:// or https://")
-    try:
-        with session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
-            if response.status_code != 200:
-                raise UnavailableError(_refusal(response))
-            begun, content = time.monotonic(), bytearray()
-            for chunk in _pieces(response):
-                content += chunk
-                if len(content) > limit:
-                    raise UnavailableError(f"more than {limit} bytes")
-                if time.monotonic() - begun > LONGEST_SECONDS:
-                    raise UnavailableError(f"took longer than {LONGEST_SECONDS:.0f} s")
-            return bytes(content)
-    except (requests.RequestException, HTTPError) as error:
-        raise UnavailableError(_plain(error), unreachable=not isinstance(error, HTTPError)) from error
-    except (ValueError, OSError) as error:  # names that cannot be encoded, addresses that cannot be parsed
-        raise UnavailableError(f"not a usable address ({error})") from error
+    for attempt in range(1, BUSY_TRIES + 1):
+        try:
+            with session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
+                if _is_busy(response) and attempt < BUSY_TRIES:
+                    pause = max(PAUSE_SECONDS, _asked_pause(response))
+                elif response.status_code != 200:
+                    raise UnavailableError(_refusal(response))
+                else:
+                    return _limited(response, limit)
+        except (requests.RequestException, HTTPError) as error:
+            raise UnavailableError(_plain(error), unreachable=not isinstance(error, HTTPError)) from error
+        except (ValueError, OSError) as error:  # names that cannot be encoded, addresses that cannot be parsed
+            raise UnavailableError(f"not a usable address ({error})") from error
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def _limited(response: requests.Response, limit: int) -> bytes:
+    begun, content = time.monotonic(), bytearray()
+    for piece in _pieces(response):
+        content += piece
+        if len(content) > limit:
+            raise UnavailableError(f"more than {limit} bytes")
+        if time.monotonic() - begun > LONGEST_SECONDS:
+            raise UnavailableError(f"took longer than {LONGEST_SECONDS:.0f} s")
+    return bytes(content)
 
 
 def remote_size(session: requests.Session, url: str) -> int:
     """Length in bytes of what `url` gives, as the server states it.
 
     Raises:
-        UnavailableError: the server refuses the file, cannot be reached or states no length.
+        UnavailableError: the server refuses the file, cannot be reached in `TRIES` tries or states no length.
     """
-    try:
-        with session.head(url, allow_redirects=True, timeout=TIMEOUT_SECONDS) as response:
-            if response.status_code != 200:
-                raise UnavailableError(_refusal(response))
-            length = "" if _is_encoded(response) else response.headers.get("Content-Length", "")
-    except (requests.RequestException, HTTPError) as error:
-        raise UnavailableError(_plain(error), unreachable=True) from error
-    if not length.isdecimal() or int(length) == 0:
-        raise UnavailableError("the server states no length")
-    return int(length)
+    reason, answered, asked = "", False, 0.0
+    for failures in range(TRIES):
+        if failures:
+            _pause(failures, asked)
+        try:
+            # Not HEAD, which some servers refuse; the content is left where it is.
+            with session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
+                if _is_busy(response):
+                    reason, answered, asked = _refusal(response), True, _asked_pause(response)
+                    continue
+                if response.status_code != 200:
+                    raise UnavailableError(_refusal(response))
+                length = "" if _is_encoded(response) else response.headers.get("Content-Length", "")
+                if not length.isdecimal() or int(length) == 0:
+                    raise UnavailableError("the server states no length")
+                return int(length)
+        except _LEADS_NOWHERE as error:
+            raise UnavailableError(f"leads nowhere: {error}") from error
+        except (requests.RequestException, HTTPError) as error:
+            reason, asked = _plain(error), 0.0
+    raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
+
+
+def _pause(failures: int, asked: float) -> None:
+    """Wait before the next try: twice as long each time, or as long as the server asks."""
+    time.sleep(max(PAUSE_SECONDS * 2 ** (failures - 1), asked))
 
 
 class _TryAgainError(Exception):
@@ -172,7 +202,7 @@ def _attempt(session: requests.Session, url: str, part: Path, size: int, receive
         ):
             part.unlink(missing_ok=True)
             raise _TryAgainError(f"the server did not resume at byte {held}")
-        if status == 429 or status >= 500:
+        if _is_busy(response):
             raise _TryAgainError(f"{status} {response.reason}", _asked_pause(response))
         if status not in (200, 206):
             raise UnavailableError(_refusal(response))
@@ -215,6 +245,10 @@ def _pieces(response: requests.Response, watched: bool = False) -> Iterator[byte
             if length < seconds * SLOWEST_BYTES_PER_SECOND:
                 raise _TryAgainError(f"the server sends less than {SLOWEST_BYTES_PER_SECOND} bytes a second")
             since, length = time.monotonic(), 0
+
+
+def _is_busy(response: requests.Response) -> bool:
+    return response.status_code == 429 or response.status_code >= 500
 
 
 def _asked_pause(response: requests.Response) -> float:

@@ -191,6 +191,9 @@ class _Fetching:
         """Fill `part` from one place; None when it is right, else what is wrong with it."""
         with explaining_full_disk(self._destination):
             part.parent.mkdir(parents=True, exist_ok=True)
+            if not entry.sha256:
+                # Its owner may have replaced it since, and nothing would tell that two halves do not belong together.
+                part.unlink(missing_ok=True)
             resumed = part.exists()
             self._fill(file, entry, part)
             fault = file_fault(part, entry)

@@ -491,8 +491,9 @@ class Config(Strict):
         accept: Data sets and checkpoints whose terms the person has read and accepts.
         set: Settings laid over everything else, by dotted key (`finetune.steps`).
         mirrors: Own mirrors by data set or checkpoint: a folder or an address, tried before the public ones.
-        checkpoints: `build` trains everything here; `pull` takes the weights that the authors released wherever a
-            recipe names them (`released`).
+        checkpoints: `build` makes everything here; `pull` takes the weights that the authors released wherever a
+            recipe names them (`released`), pulls the runs that are shared, and starts no other training; `auto` plans
+            as `build` does, pulls the runs that are shared and makes the others.
         gpu_request: How the cluster wants GPUs asked for: `--gpus` or `--gres`.
         gpu_type: Kind of GPU to ask for with `--gres`, such as `a100`.
         runtime: How runs are carried out.
@@ -502,7 +503,7 @@ class Config(Strict):
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     set: dict[str, Any] = {}
     mirrors: dict[str, str] = {}
-    checkpoints: Literal["build", "pull"] = "build"
+    checkpoints: Literal["build", "pull", "auto"] = "build"
     gpu_request: Literal["gpu", "gres"] = "gpu"
     gpu_type: str | None = None
     accept: list[str] = []

@@ -100,7 +100,9 @@ class TableMaker:
             parse_claims(experiment.claims, [row.key for row in rows if row.reproduced], experiment.columns)
         except ConfigError as error:
             raise ConfigError(f"{self.where}: {error}") from None
-        return Table(self.name, self.scale_name, self.scale, experiment, rows)
+        used = dict.fromkeys(row.recipe or experiment.recipe for row in plain)
+        recipes = dict.fromkeys(name for recipe in used for name, _ in self.bench.recipe_chain(recipe))
+        return Table(self.name, self.scale_name, self.scale, experiment, rows, list(recipes))
 
     def _section(self, plain: list[Row], group: Group) -> list[TableRow]:
         printed = printed_in(self._printed(), group, self.where)

@@ -110,6 +110,11 @@ class Run:
         """Where the plan writes what the job needs to know."""
         return f"results/plan/runs/{self.id}.json"
 
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a network; to convert the weights that somebody released is none."""
+        return self.stage == "train" and "checkpoint" not in self.inputs
+
     def spec(self) -> Map:
         """What the job needs to know, as plain data."""
         return {

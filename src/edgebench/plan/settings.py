@@ -74,6 +74,7 @@ class Settings(Strict):
         NEEDS: What the run that a field names must write, as its WRITES says, by field. A predict run reads it of all
             images that it works on.
         BRINGS: Fields that name files or folders of one's own, whose contents are part of the identity.
+        COPIES: What of other people's the run keeps in another form; such runs are not shared. Empty for nothing.
         resources: What the run asks of a machine; no part of the identity.
     """
 
@@ -84,6 +85,7 @@ class Settings(Strict):
     WRITES: ClassVar[Written] = "weights"
     NEEDS: ClassVar[dict[str, Written]] = {}
     BRINGS: ClassVar[tuple[str, ...]] = ()
+    COPIES: ClassVar[Literal["", "the data set's annotations", "the authors' weights"]] = ""
 
     stage: Literal["train", "predict", "evaluate"]
     method: str
@@ -170,6 +172,8 @@ class Released(Settings):
     Attributes:
         checkpoint: What is fetched and converted.
     """
+
+    COPIES = "the authors' weights"
 
     stage: Literal["train"]
     checkpoint: CheckpointName

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from edgebench.errors import ConfigError
+from edgebench.errors import ConfigError, nearest
 from edgebench.files import digest
 from edgebench.plan.definitions import Experiment, Scale
 from edgebench.plan.runs import Run
@@ -15,7 +15,11 @@ from edgebench.plan.runs import Run
 Map = dict[str, Any]
 
 TABLE_FORMATS = ("csv", "md", "tex", "html", "json")
-REPORT_VERSION = 1
+REPORT_VERSION = 2
+MAIL_MB = 25
+"""What most mail servers take."""
+# Of a page of the report: what shows it, a table with the records of its runs, and a picture at most.
+PAGE_MB, TABLE_MB, FIGURE_MB = 3.2, 0.35, 0.55
 FIGURES = {
     "precision_recall": "Grey lines join points of equal F; a dot marks the best threshold over all images (ODS).",
     "image_grid": "The images are evenly spaced in the split, not picked. Dark is edge.",
@@ -67,6 +71,16 @@ FIGURES = {
 }
 
 
+OF_NUMBERS = {
+    "precision_recall",
+    "quality_against_time",
+    "quality_against_steps",
+    "f_curves",
+    "e_curves",
+    "divergence_curves",
+}
+"""Figures that are drawn of numbers alone; the others open the data set, too."""
+
 STAGE_1 = "trace_attention"
 """The method whose runs make TRACE's pseudo labels."""
 
@@ -117,10 +131,24 @@ class SeedRuns:
             **({"behind": behind} if (behind := self._behind()) else {}),
         }
 
-    def _behind(self) -> Map:
-        """Folders of the runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
+    def _behind(self) -> dict[str, str]:
+        return {name: run.folder for name, run in self._spoken_of().items()}
+
+    def _spoken_of(self) -> dict[str, Run]:
+        """Runs that columns speak of besides the scored one: of its edges, and of TRACE's stage 1."""
         runs = {"edges": self.predict.inputs.get("edges"), "labels": _nearest(self.predict, STAGE_1)}
-        return {name: run.folder for name, run in runs.items() if run is not None}
+        return {name: run for name, run in runs.items() if run is not None}
+
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files a table or a figure opens for this row."""
+        opened = [self.predict, *self.evaluations.values(), *self._spoken_of().values()]
+        if "weights" in self.predict.inputs:
+            opened.append(self.predict.inputs["weights"])
+        if figure is not None and figure not in OF_NUMBERS:
+            opened.append(self.predict.inputs["dataset"])
+        if figure == "divergence_curves":  # goes from run to run back to the labels
+            opened += [run for run in self.predict.upstream() if run.stage != "fetch"]
+        return opened
 
 
 @dataclass(frozen=True)
@@ -172,6 +200,7 @@ class Table:
 
     Attributes:
         name: `PAPER/TABLE`, the experiment's file.
+        recipes: Names of the recipes of its rows, each after those that it extends.
     """
 
     name: str
@@ -179,6 +208,7 @@ class Table:
     scale: Scale
     experiment: Experiment
     rows: list[TableRow]
+    recipes: list[str] = field(default_factory=list)
 
     @cached_property
     def overrides(self) -> Map:
@@ -195,20 +225,45 @@ class Table:
         """All predict runs that are scored."""
         return [seed.predict for row in self.rows for seed in row.runs]
 
+    def reads(self, figure: str | None = None) -> list[Run]:
+        """Runs whose files the table, or one of its figures, is made of."""
+        return _each_once(run for row in self.rows for seed in row.runs for run in seed.reads(figure))
+
     @cached_property
     def id(self) -> str:
         """Identity of the table: what it shows, of which runs."""
         return digest(self._content(), length=10)
 
-    def _content(self) -> Map:
-        experiment = self.experiment
-        paper, table = self.name.split("/", 1)
+    @cached_property
+    def stand_ins(self) -> dict[str, str]:
+        """Names of the data sets that stand in for others, by these."""
         runs = [run for each in self.predictions for run in [*each.upstream(), each]]
         used: dict[str, set[str]] = {}
         for run in runs:
             if run.stands_for and run.dataset:
                 used.setdefault(run.stands_for, set()).add(run.dataset["name"])
-        stand_ins = {each: " and ".join(sorted(used[each])) for each in self.scale.stand_ins if each in used}
+        return {each: " and ".join(sorted(used[each])) for each in self.scale.stand_ins if each in used}
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds of its runs."""
+        return sorted({each.seed for row in self.rows for each in row.runs})
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """Sentences that every reader should know: of the experiment, of the scale, and of how its rows came about."""
+        return [
+            *self.experiment.notes,
+            *self.scale.notes.get(self.name.split("/", 1)[0], []),
+            *self._without_checkpoints(),
+            *self._released(),
+            *self._mixed(),
+            *self._alike(),
+        ]
+
+    def _content(self) -> Map:
+        experiment = self.experiment
+        paper, table = self.name.split("/", 1)
         return {
             "version": REPORT_VERSION,
             "title": experiment.title,
@@ -216,21 +271,14 @@ class Table:
             "table": table,
             "scale": self.scale_name,
             "scale_title": self.scale.title,
-            "stand_ins": stand_ins,
+            "stand_ins": self.stand_ins,
             # What a run asks of a machine changes no number.
             "overrides": {key: value for key, value in self.overrides.items() if ".resources" not in key},
-            "seeds": sorted({each.seed for row in self.rows for each in row.runs}),
+            "seeds": self.seeds,
             "protocol": experiment.protocol,
             "columns": experiment.columns,
             "claims": [] if self._mixed() else experiment.claims,
-            "notes": [
-                *experiment.notes,
-                *self.scale.notes.get(paper, []),
-                *self._without_checkpoints(),
-                *self._released(),
-                *self._mixed(),
-                *self._alike(),
-            ],
+            "notes": self.notes,
             "figures": list(experiment.figures),
             **({"groups": {each.key: each.title for each in experiment.groups}} if experiment.groups else {}),
             "rows": [row.spec() for row in self.rows],
@@ -291,24 +339,6 @@ class Table:
         return {"id": self.id, **self._content()}
 
     @property
-    def caption(self) -> str:
-        """What the report says below the table and its figures, in reStructuredText."""
-        content = self._content()
-        lines = [
-            f"**{content['title']}** at scale *{self.scale_name}*: {self.scale.title}.",
-            *(f"Data set *{other}* {stand(other)} in for *{name}*." for name, other in content["stand_ins"].items()),
-            *([] if self.scale_name == "paper" else ["Not comparable with the printed numbers."]),
-            f"Protocols: {', '.join(self.experiment.protocol)}. Seeds: {', '.join(map(str, content['seeds']))}.",
-            *(f"Changed on the command line: {key} = {value}." for key, value in self.overrides.items()),
-            *content["notes"],
-        ]
-        return " ".join(lines)
-
-    def figure_caption(self, figure: str) -> str:
-        """What the report says below one figure."""
-        return f"{FIGURES[figure]} {self.caption}"
-
-    @property
     def spec_file(self) -> str:
         """Where the plan writes `spec`."""
         return f"results/plan/tables/{self.scale_name}/{self.name}-{self.id}.json"
@@ -334,7 +364,16 @@ def by_paper(tables: Iterable[Table]) -> dict[str, list[Table]]:
 
 def runs_of(tables: Iterable[Table]) -> list[Run]:
     """The runs that tables need, each once, in an order in which they could be carried out."""
-    runs = [run for table in tables for each in table.evaluations for run in [*each.upstream(), each]]
+    return _each_once(run for table in tables for each in table.evaluations for run in [*each.upstream(), each])
+
+
+def opened_by(tables: Iterable[Table]) -> list[Run]:
+    """The runs whose files tables and their figures are made of, each once."""
+    made = [(table, figure) for table in tables for figure in [None, *table.experiment.figures]]
+    return _each_once(run for table, figure in made for run in table.reads(figure))
+
+
+def _each_once(runs: Iterable[Run]) -> list[Run]:
     return list({run.id: run for run in runs}.values())
 
 
@@ -364,13 +403,29 @@ class Plan:
             raise self.impossible[name]
         return self.tables[name]
 
-    def targets(self) -> list[Table]:
-        """The tables that are made without being named.
+    def targets(self, paper: str = "") -> list[Table]:
+        """The tables that are made without being named, of all papers or of one.
 
         Raises:
-            ConfigError: what the command line changes makes one of them impossible.
+            ConfigError: there are none of the paper, or what the command line changes makes one of them impossible.
         """
-        return [self.table(name) for name in self.shown]
+        if paper and paper not in self.papers:
+            raise ConfigError(f"scale '{self.scale}' makes no table of a paper '{paper}'.{nearest(paper, self.papers)}")
+        return [self.table(name) for name in self.shown if not paper or name.startswith(f"{paper}/")]
+
+    @property
+    def papers(self) -> list[str]:
+        """Papers that have such tables."""
+        return list(dict.fromkeys(name.split("/", 1)[0] for name in self.shown))
+
+    @property
+    def pages(self) -> list[str]:
+        """Pages of the HTML report: one, or one for each paper where a single one could not be mailed."""
+        tables = self.targets()
+        size = PAGE_MB + sum(TABLE_MB + FIGURE_MB * len(table.figure_files) for table in tables)
+        if size <= MAIL_MB:
+            return [f"results/report/{self.scale}.html"]
+        return [f"results/report/{self.scale}-{paper}.html" for paper in self.papers]
 
     @cached_property
     def runs(self) -> dict[str, Run]:

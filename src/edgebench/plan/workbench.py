@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,6 +11,7 @@ import yaml
 
 from edgebench.errors import ConfigError, nearest
 from edgebench.files import pretty_json, sha256_file, write_text_if_changed
+from edgebench.plan.catalogue import Artifact, Outlook, outlook, pattern, read_catalogue
 from edgebench.plan.chains import SKELETONS
 from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Scale
 from edgebench.plan.experiments import TableMaker
@@ -227,6 +228,36 @@ class Workbench:
                 }
             )
         )
+
+    # What is shared
+
+    @cached_property
+    def catalogue(self) -> dict[str, Artifact]:
+        """Shared runs that the workflow pulls, by their folder; none with `checkpoints: build`."""
+        return {} if self.config.checkpoints == "build" else read_catalogue(self.root)
+
+    def pulled(self) -> str:
+        """Names of the runs that are pulled, as a regular expression."""
+        return pattern(self.catalogue)
+
+    def outlook(self, wanted: Iterable[Run], root: Path = Path(".")) -> Outlook:
+        """What becomes of runs below `root` and of all that they need, as `checkpoints` says."""
+        return outlook(wanted, self.catalogue, self.config.checkpoints, root)
+
+    def require_trained(self, wanted: Iterable[Run]) -> None:
+        """Check that no run needs a training that `checkpoints: pull` does not start.
+
+        Raises:
+            ConfigError: naming the trainings.
+        """
+        refused = self.outlook(wanted).of("refused")
+        if refused:
+            raise ConfigError(
+                f"checkpoints: pull starts no training, but {', '.join(run.folder for run in refused)} "
+                f"{'is' if len(refused) == 1 else 'are'} neither here, nor shared (artifacts/), nor taken from "
+                f"released weights. To train: `snakemake ... --config checkpoints=auto`. "
+                f"`edgebench plan --checkpoints pull` says beforehand what is not there."
+            )
 
     def write_spec(self, run: Run, own_mirror: str | None = None, accepted: bool = False) -> None:
         """Write what the job of a run needs to know, unless it stands there already."""

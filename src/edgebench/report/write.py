@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgebench.plan.published import SEPARATOR
 from edgebench.report.claims import explain
 from edgebench.report.collect import Row
 from edgebench.report.columns import column_title, number
+from edgebench.report.records import Records
 from edgebench.report.tables import Cell, Table
 from edgebench.report.words import facts, protocols, warning
 
@@ -38,7 +38,7 @@ def write_table(table: Table, base: str | Path) -> list[Path]:
         "claims.csv": claims_to_csv(table),
         "md": to_markdown(table),
         "tex": to_latex(table),
-        "html": to_html(table, Path(base).parent),
+        "html": to_html(table),
     }
     paths = {suffix: Path(f"{base}.{suffix}") for suffix in contents}
     for suffix, path in paths.items():
@@ -233,13 +233,8 @@ def _latex_row(table: Table, row: Row) -> list[str]:
     return line
 
 
-def to_html(table: Table, folder: Path) -> str:
-    """A page of its own without anything loaded from elsewhere.
-
-    Args:
-        table: The table.
-        folder: Where the page will lie; links to the runs' records are relative to it.
-    """
+def to_html(table: Table) -> str:
+    """A page of its own without anything loaded from elsewhere; the records of all runs behind it are in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -249,20 +244,11 @@ def to_html(table: Table, folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    runs = [
-        (": ".join(filter(None, [table.spec.groups.get(row.group), row.label])),
-         run.seed, _link(run.predict, folder), run.record["id"],
-         [(each.name, _link(each.folder, folder), each.run_id) for each in run.evaluations.values()])
-        for row in table.rows
-        for run in row.runs
-    ]  # fmt: skip
+    records = Records(table.collected)
+    anchors = {row.key: f"row-{index}" for index, row in enumerate(table.rows) if records.of(row)}
     width = 1 + sum(2 if table.has_published(column) else 1 for column in table.spec.columns)
     return environment.get_template("table.html.j2").render(
-        width=width, table=table, spec=table.spec, warning=warning(table.spec), facts=facts(table), runs=runs,
-        column_title=column_title, number=number, uncertainty=_uncertainty, difference=_difference,
+        width=width, table=table, spec=table.spec, warning=warning(table.spec), facts=facts(table), records=records,
+        anchors=anchors, column_title=column_title, number=number, uncertainty=_uncertainty, difference=_difference,
         explain=explain,
     )  # fmt: skip
-
-
-def _link(run: Path, folder: Path) -> str:
-    return Path(os.path.relpath(run / "run.json", folder)).as_posix()

@@ -23,6 +23,7 @@ from PIL import Image
 from edgebench.data import archives as archives_module
 from edgebench.data.fetch import fetch
 from edgebench.errors import ConfigError, DataError
+from edgebench.plan.workbench import Workbench
 from tests.unit.data.servers import REFUSED, SURVIVED, Server, hasten
 
 COUNT = 4
@@ -203,6 +204,45 @@ class TestUnpinned:
         assert not any(file.startswith(name.split("/")[0]) for name in found(data))
         assert not (data / ".unpacking").exists()
 
+    @pytest.mark.parametrize("mood", ["busy once", "too many once", "moved", "moved to another host", "called packed"])
+    def test_the_length_is_asked_for_patiently(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path, mood: str
+    ) -> None:
+        server.mood["images.zip"] = mood
+        fetch(definition(owners, server.url, pinned=False), None, tmp_path / "data")
+        assert found(tmp_path / "data") == content
+
+    @pytest.mark.parametrize(
+        ("mood", "reason"),
+        [
+            ("busy always", r"503 Service Unavailable \(tried 4 times\)"),
+            ("moved in circles", "leads nowhere"),
+            ("moved to a file", "leads nowhere"),
+            ("no length", "the server states no length"),
+            ("403 page", "403 Forbidden with an HTML page"),
+        ],
+    )
+    def test_a_length_that_cannot_be_had(
+        self, server: Server, owners: Path, tmp_path: Path, mood: str, reason: str
+    ) -> None:
+        server.mood["images.zip"] = mood
+        with pytest.raises(DataError, match=rf"images\.zip cannot be obtained: .*{reason}.*--mirror FOLDER"):
+            fetch(definition(owners, server.url, pinned=False), None, tmp_path / "data")
+
+    def test_a_part_of_an_earlier_call_is_not_continued(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        """Of another version, which no digest would tell from this one."""
+        wanted = definition(owners, server.url, pinned=False)
+        server.mood["masks.tar.gz"] = "cut always"
+        with pytest.raises(DataError, match="broke off"):
+            fetch(wanted, None, tmp_path / "data")
+        (part,) = (tmp_path / "data/.archives/.parts").iterdir()
+        part.write_bytes(b"older" * (part.stat().st_size // 5))
+        server.mood.clear()
+        fetch(wanted, None, tmp_path / "data")
+        assert found(tmp_path / "data") == content
+
     def test_a_server_that_states_no_length(self, server: Server, owners: Path, tmp_path: Path) -> None:
         server.mood["images.zip"] = "packed on the way"
         with pytest.raises(DataError, match=r"images\.zip cannot be obtained: .*404.*--mirror FOLDER"):
@@ -304,6 +344,30 @@ class TestUnpackedElsewhere:
         fetch(wanted, None, tmp_path / "two")
         assert "images.zip" in server.seen
 
+    @pytest.mark.parametrize("damage", ["leads out", "no json", "no keys", "no list"])
+    def test_a_note_of_strangers_is_not_trusted(
+        self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path, damage: str
+    ) -> None:
+        wanted = definition(owners, server.url)
+        fetch(wanted, None, tmp_path / "one")
+        note = tmp_path / "one/.archives/images.zip.json"
+        (tmp_path / "secret.png").write_bytes(picture(9, "RGB"))
+        status = (tmp_path / "secret.png").stat()
+        files = [["../secret.png", status.st_size, status.st_mtime_ns]]
+        said = json.loads(note.read_text())
+        note.write_text(
+            {
+                "leads out": json.dumps(said | {"files": files}),
+                "no json": "{",
+                "no keys": "{}",
+                "no list": json.dumps(said | {"files": 5}),
+            }[damage]
+        )
+        server.seen.clear()
+        fetch(wanted, None, tmp_path / "two", [str(tmp_path / "one")])
+        assert found(tmp_path / "two") == content
+        assert set(server.seen) == {"images.zip"}
+
     def test_the_folder_of_an_unpinned_fetch_serves_the_pinned_one(
         self, server: Server, owners: Path, content: dict[str, bytes], tmp_path: Path
     ) -> None:
@@ -401,6 +465,113 @@ class TestAgain:
             assert found(data) == content
             asked = 2 if moment == "set_aside" and after else 1
             assert (server.seen["images.zip"], server.seen["masks.tar.gz"]) == (asked, 1)
+
+
+def listing(*images: str, **entry: Any) -> bytes:
+    """A JSON file of COCO's kind that lists images of 40 x 30 pixels."""
+    listed = [
+        {"id": number, "file_name": name, "height": 30, "width": 40, **entry} for number, name in enumerate(images)
+    ]
+    return json.dumps({"images": listed, "annotations": [], "categories": []}).encode()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+RGB, GREY, MAT = picture(0, "RGB"), picture(0, "L"), b"MATLAB 5.0 MAT-file, of nothing"
+VOC = {
+    "VOCdevkit/VOC2012/JPEGImages/a.jpg": RGB,
+    "VOCdevkit/VOC2012/JPEGImages/b.jpg": RGB,
+    "VOCdevkit/VOC2012/JPEGImages/c.jpg": RGB,
+    "VOCdevkit/VOC2012/SegmentationClass/a.png": GREY,
+    "VOCdevkit/VOC2012/SegmentationObject/a.png": GREY,
+    "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt": b"a\n",
+    "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": b"b\n",
+    "VOCdevkit/VOC2012/Annotations/a.xml": b"<annotation/>",
+}
+PANOPTIC = {
+    "annotations/panoptic_train2017.json": listing(),
+    "annotations/panoptic_val2017.json": listing(),
+    "annotations/panoptic_train2017.zip": zipped({"panoptic_train2017/1.png": RGB, "__MACOSX/._panoptic": b""}),
+    "annotations/panoptic_val2017.zip": zipped({"panoptic_val2017/2.png": RGB}),
+}
+PUBLISHED: dict[str, dict[str, dict[str, bytes]]] = {
+    "voc2012": {"VOCtrainval_11-May-2012.tar": VOC},
+    "voc2012_aug": {
+        "VOCtrainval_11-May-2012.tar": VOC,
+        "benchmark.tgz": {
+            "benchmark_RELEASE/dataset/inst/c.mat": MAT,
+            "benchmark_RELEASE/dataset/cls/c.mat": MAT,
+            "benchmark_RELEASE/dataset/img/c.jpg": RGB,
+            "benchmark_RELEASE/dataset/train.txt": b"c\n",
+            "benchmark_RELEASE/benchmark_code_RELEASE/demo.txt": b"x",
+        },
+    },
+    "coco2017": {
+        "train2017.zip": {"train2017/1.jpg": RGB},
+        "val2017.zip": {"val2017/2.jpg": RGB},
+        "annotations_trainval2017.zip": {
+            "annotations/instances_train2017.json": listing("1.jpg"),
+            "annotations/instances_val2017.json": listing("2.jpg"),
+            "annotations/captions_val2017.json": b"{}",
+        },
+        "panoptic_annotations_trainval2017.zip": PANOPTIC,
+    },
+    "coco2014": {
+        "train2014.zip": {"train2014/COCO_train2014_1.jpg": RGB},
+        "val2014.zip": {"val2014/COCO_val2014_2.jpg": RGB},
+        "annotations_trainval2014.zip": {
+            "annotations/instances_train2014.json": listing("COCO_train2014_1.jpg"),
+            "annotations/instances_val2014.json": listing("COCO_val2014_2.jpg"),
+        },
+        "panoptic_annotations_trainval2017.zip": PANOPTIC,
+    },
+    "lvis": {
+        "train2017.zip": {"train2017/1.jpg": RGB},
+        "val2017.zip": {"val2017/2.jpg": RGB},
+        "lvis_v1_val.json.zip": {"lvis_v1_val.json": listing("", coco_url="http://a/train2017/1.jpg")},
+    },
+    "duts": {
+        "DUTS-TR.zip": {"DUTS-TR/DUTS-TR-Image/a.jpg": RGB, "DUTS-TR/DUTS-TR-Mask/a.png": GREY},
+        "DUTS-TE.zip": {"DUTS-TE/DUTS-TE-Image/b.jpg": RGB, "DUTS-TE/DUTS-TE-Mask/b.png": GREY},
+    },
+}
+"""What owners' archives look like inside, in small."""
+
+
+def test_every_definition_with_archives_is_tried(root: Path) -> None:
+    definitions = (root / "config" / "datasets").glob("*.yaml")
+    assert {path.stem for path in definitions if "archives:" in path.read_text()} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_archives_unpack_to_what_their_layout_reads(root: Path, tmp_path: Path, name: str) -> None:
+    wanted = Workbench(root).dataset_map(name)
+    (tmp_path / "mine").mkdir()
+    for archive in wanted["source"]["archives"]:
+        members, file = PUBLISHED[name][archive["file"]], tmp_path / "mine" / archive["file"]
+        if file.suffix == ".zip":
+            file.write_bytes(zipped(members))
+        else:
+            with tarfile.open(file, "w:gz" if file.suffix == ".tgz" else "w") as tar:
+                for path, data in members.items():
+                    info = tarfile.TarInfo(path)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        archive["bytes"], archive["sha256"] = file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()
+    wanted["images"] = dict.fromkeys(wanted["images"], 2 if name == "voc2012_aug" else 1)
+    report = fetch(wanted, None, tmp_path / "data", [str(tmp_path / "mine")])
+    assert len(report.archives) == len(PUBLISHED[name])
+    left_out = {path for path in found(tmp_path / "data") if "captions" in path or "benchmark_code" in path}
+    assert not left_out
+    if name.startswith("coco"):
+        assert (tmp_path / "data/annotations/panoptic_train2017/1.png").exists()
+        assert (tmp_path / "data/annotations/panoptic_val2017/2.png").exists()
 
 
 SCRIPT = """

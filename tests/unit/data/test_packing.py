@@ -75,6 +75,10 @@ class Web:
                 status, length, body = 200, None, picture(seed=len(self.path))
                 if kind == "gone":
                     status, body = 404, PAGE
+                elif kind == "busy" and web.asked.count(self.path) < 3:
+                    status, body = 429, b"slowly"
+                elif kind == "down":
+                    status, body = 503, b"later"
                 elif kind == "page":
                     body = PAGE
                 elif kind == "empty":
@@ -270,6 +274,14 @@ def test_a_lost_network_costs_no_rows(web: Web, tmp_path: Path) -> None:
     with pytest.raises(EdgebenchError, match=r"none of the 5 servers from row 5 .* finished shards are kept"):
         download_list(tmp_path / "list.txt", tmp_path / "data", "laion", jobs=1)
     assert [path.name for path in (tmp_path / "data").glob("*.tar")] == ["00000.tar"]
+
+
+def test_a_busy_server_is_asked_again(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.01)
+    (tmp_path / "list.txt").write_text(f"{web.url}/busy/1\n{web.url}/down/2\n")
+    (failure,) = download_list(tmp_path / "list.txt", tmp_path / "data", "laion", jobs=1)
+    assert (failure.id, failure.reason) == ("000000001", f"{web.url}/down/2: 503 Service Unavailable")
+    assert sorted(web.asked) == ["/busy/1"] * 3 + ["/down/2"] * 3
 
 
 def test_a_slow_file_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

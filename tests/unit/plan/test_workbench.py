@@ -287,7 +287,6 @@ def test_every_experiment_plans_at_every_scale(root: Path) -> None:
     for scale in bench.names("scales"):
         for name, table in bench.plan(scale).tables.items():
             assert table.evaluations, name
-            assert table.caption
 
 
 class TestTablesOfAScale:

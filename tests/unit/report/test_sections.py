@@ -180,7 +180,7 @@ def test_html_has_headings_and_footnotes(table: Table, tmp_path: Path) -> None:
     assert '<tr class="section"><th scope="rowgroup" colspan="6">Second &amp; split</th></tr>' in text
     assert "0.500<sup>a, b</sup>" in text
     assert '<p class="footnote"><sup>a</sup> The paper does not say which &lt;E&gt;.</p>' in text
-    assert "First split: good" in text
+    assert '<div class="eyebrow">First split</div>\n<h2>good</h2>' in text
 
 
 def test_csv_has_columns_of_sections_and_footnotes_where_there_are_any(

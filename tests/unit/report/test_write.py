@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from edgebench.errors import DataError
 from edgebench.report.columns import column_title, number
 from edgebench.report.tables import Table, build_table
 from edgebench.report.terminal import print_table
-from edgebench.report.write import latex_escape, to_markdown, write_table
+from edgebench.report.write import latex_escape, to_html, to_markdown, write_table
 
 MakeTable = Callable[..., Path]
 VOID = {"meta", "br", "hr", "img", "link"}
@@ -98,10 +99,12 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.links: list[str] = []
         self.columns: list[int] = []
+        self.named: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         self.links += [attributes[name] or "" for name in ("href", "src", "srcset") if name in attributes]
+        self.named += filter(None, [attributes.get("id")])
         if tag == "tr":
             self.columns.append(0)
         if tag in ("td", "th"):
@@ -121,10 +124,57 @@ def test_html_parses_and_loads_nothing_from_elsewhere(table: Table, written: dic
     assert page.open == []
     assert page.columns[:6] == [1 + 2 * 3 + 1] * 6
     assert not re.search(r"https?:|//|@import|url\(|<script", text.replace("<!doctype html>", ""))
-    assert len(page.links) == 3 * 2 * 4
-    assert all((written["html"].parent / link).is_file() for link in page.links)
+    assert "{{" not in text
+    assert len(set(page.named)) == len(page.named)
+    assert {link[1:] for link in page.links} - {"closed"} == set(page.named)
     assert "one-shot | 50 % &lt;net&gt;" in text
     assert "prefers-color-scheme: dark" in text
+
+
+class TestRecordsInHtml:
+    def test_every_number_leads_to_the_runs_of_its_row(self, table: Table, written: dict[str, Path]) -> None:
+        text = written["html"].read_text()
+        numbers = [cell for cell in table.cells.values() if cell.value is not None]
+        assert len(re.findall(r'<a class="value" href="#row-\d+">', text)) == len(numbers)
+        first = text.split('id="row-0"')[1].split("</section>")[0]
+        assert set(re.findall(r'href="#run-([^"]+)"', first)) == {
+            run_id for (row, _), cell in table.cells.items() if row == table.rows[0].key for run_id in cell.run_ids
+        }
+
+    def test_printed_rows_lead_nowhere(self, table: Table, written: dict[str, Path]) -> None:
+        text = written["html"].read_text()
+        for row in table.rows:
+            label = re.escape(row.label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+            assert bool(re.search(rf'<th scope="row">{label}</th>', text)) == row.published_only
+
+    def test_runs_before_the_scored_one_are_there_as_far_as_their_records_are(
+        self, make_table: MakeTable, tmp_path: Path
+    ) -> None:
+        spec = make_table()
+        predict = next(tmp_path.glob("results/runs/predict/*/run.json"))
+        record = json.loads(predict.read_text())
+        record["inputs"] = {"weights": "0123456789", "start": "abcdefabcd"}
+        predict.write_text(json.dumps(record))
+        training = tmp_path / "results/runs/train/memo-x-0123456789/run.json"
+        training.parent.mkdir(parents=True)
+        settings = {"steps": 300, "lora": None, "crop": [64, 64]}
+        code = {"git": "f" * 40, "uncommitted": "1", "libraries": {"torch": "2.13.0"}}
+        machine = {"host": "node7", "gpu": "H100", "cpu": "EPYC", "cores": 16}
+        more = {"settings": settings, "code": code, "machine": machine, "seconds": 12.34, "gpu_seconds": 12.34}
+        training.write_text(json.dumps({"id": "0123456789", "role": "train", "label": "memo-x", "seed": 0} | more))
+        text = to_html(build_table(spec, tmp_path))
+        panel = text.split('id="run-0123456789"')[1].split("</section>")[0]
+        for shown in (
+            "train: memo-x",
+            "300",
+            "f" * 40 + ", with uncommitted changes",
+            "node7, H100",
+            "12.3 GPU-seconds",
+        ):
+            assert shown in panel
+        assert "results/runs/train/memo-x-0123456789/run.json" in panel
+        assert '<a href="#run-0123456789">train: memo-x</a>' in text
+        assert "<code>abcdefabcd</code>, whose record does not lie here" in text
 
 
 def test_html_shows_verdicts_at_the_papers_scale(make_table: MakeTable, tmp_path: Path) -> None:

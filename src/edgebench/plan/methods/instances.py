@@ -46,6 +46,7 @@ class TrueMasks(Predict):
     """
 
     WRITES: ClassVar[Written] = "instances"
+    COPIES = "the data set's annotations"
 
     method: Literal["true_masks"]
     by: Literal["instance", "class"] = "instance"

@@ -11,6 +11,7 @@ class MaskContours(Predict):
     """Outlines of masks, by DiffDIS' released rule: the edges that a network is to predict beside the mask."""
 
     VERSION: ClassVar[int] = 1
+    COPIES = "the data set's annotations"
 
     method: Literal["mask_contours"]
     split: str = "train"
@@ -21,6 +22,7 @@ class MaskSkeletons(Predict):
 
     VERSION: ClassVar[int] = 1
     WRITES: ClassVar[Written] = "skeletons"
+    COPIES = "the data set's annotations"
 
     method: Literal["mask_skeletons"]
 

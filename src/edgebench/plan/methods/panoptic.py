@@ -38,6 +38,7 @@ class TrueSemantic(Predict):
     """The data set's own class maps: what a perfect segmenter of classes would bring, which sees no instances."""
 
     WRITES: ClassVar[Written] = "semantic"
+    COPIES = "the data set's annotations"
 
     method: Literal["true_semantic"]
 

@@ -1,0 +1,1 @@
+"""Finished runs as archives that DVC keeps and others pull."""
