@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rocrate.rocrate import ROCrate
 
 from edgebench.methods.memo.network import MemoNetwork
 from edgebench.methods.memo.presets import preset
@@ -154,6 +155,17 @@ class TestStatus:
         for words in ("Failed", "Damaged", "Not needed", "made by other code", "At work"):
             assert words not in output
         assert finished.planned("tables", "figures") == {}
+
+    def test_can_be_given_to_others(self, finished: Repository, tmp_path: Path) -> None:
+        finished.edgebench("crate", "memo/classical", "--author", "Ada", "-o", str(tmp_path / "crate"))
+        crate = ROCrate(tmp_path / "crate")
+        assert crate.mainEntity.id == "Snakefile"
+        records = list(finished.folder.glob("results/runs/*/*/run.json"))
+        assert len(crate.get_by_type("CreateAction")) == len(records) + 2
+        times = [
+            (each["startTime"], each["endTime"]) for each in crate.get_by_type("CreateAction") if "endTime" in each
+        ]
+        assert all(start <= end for start, end in times)
 
     def test_of_a_run_that_fails(self, changed: Repository) -> None:
         sobel = next(changed.folder.glob("results/runs/predict/sobel-*"))
