@@ -14,8 +14,8 @@ OF_THIS_CALL = {
     "origins",  # of the files that the last call of a fetch brought
 }
 """Entries of `run.json` that tell one call from another. They must be there; their values count for nothing."""
-COST_OF_A_RUN = re.compile(r'(<a href="#run-.*?)<td class="number">.*?(?=</tr>)')
-"""On a table's page, what stands behind each run that a number comes from: GPU-hours, seconds, machine."""
+COST_OF_A_RUN = re.compile(r'(<a href="#run-.*?)<td class="number">.*?(?=</tr>)|<dt>(?:Cost|Started)</dt><dd>.*?</dd>')
+"""On a table's page, what each run cost, on which machine and when it began."""
 
 
 def differences(found: Path, expected: Path) -> list[str]:
