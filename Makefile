@@ -1,6 +1,7 @@
 # make setup   install into .venv (Python 3.11 and a C compiler are all that is needed)
 # make demo    every table and figure on drawn scenes, minutes on two cores
-# make test    all tests
+# make test    all tests but these:
+# make test-cluster    on a real SLURM that they bring up (as root on Debian; else they skip)
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 CORES ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-cluster lint bench clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks docs
