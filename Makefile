@@ -1,6 +1,7 @@
 # make setup   install into .venv (Python 3.11 and a C compiler are all that is needed)
 # make demo    every table and figure on drawn scenes, minutes on two cores
 # make test    all tests but these:
+# make test-cluster    on a real SLURM that they bring up (as root on Debian; else they skip)
 # make test-faults     kills every stage at random moments, fills disks, damages files (SEED=0 KILLS=240)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SEED ?= 0
 KILLS ?= 240
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-faults lint bench clean
+.PHONY: setup demo test test-cluster test-faults lint bench clean
 
 setup: $(STAMP)
 
@@ -34,6 +35,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
 
 test-faults: setup
 	@$(BIN)/python -m pytest tests/faults -n $(CORES) --dist worksteal --fault-seed $(SEED) --kills $(KILLS) \

@@ -7,6 +7,7 @@ from shlex import quote
 
 from edgebench.errors import EdgebenchError
 from edgebench.plan.captions import caption, category, labels
+from edgebench.plan.cluster import NAMES, OF_REPORTS, launch, request
 from edgebench.plan.freshness import plan_input
 from edgebench.plan.tables import FIGURES
 from edgebench.plan.workbench import Workbench
@@ -25,6 +26,7 @@ def explained(function, *arguments):
 
 bench = explained(Workbench, Path(workflow.basedir), dict(config))
 explained(bench.check_overrides)
+own_cluster = explained(lambda: bench.cluster)
 
 
 def plan_of(scale):
@@ -77,34 +79,29 @@ def parts_of(wildcards):
     return [f"{run.folder}/work/{part}.json" for part in run.parts]
 
 
-def resource(name, unit=1):
-    """A resource of the run's plan; time and memory grow when a job is tried again."""
-
-    def amount(wildcards, attempt):
-        grows = name in ("minutes", "mem_gb")
-        return (
-            int(job_resources(wildcards)[name] * unit * (attempt if grows else 1) + 0.5)
-            or 1
-        )
-
-    return amount
+def cores(wildcards):
+    return job_resources(wildcards)["cpus"]
 
 
-def gpu_request(kind):
-    """GPUs in the words of the cluster: `gpu` or `gres` (config key `gpu_request`), none of the other."""
+def asked(stage):
+    """What jobs of a stage ask of the machine or the cluster; time and memory grow when a job is tried again."""
+    defaults = dict(workflow.resource_settings.default_resources or {})
+    words = None if stage == "fetch" else bench.config.cluster
 
-    def request(wildcards):
-        count = job_resources(wildcards)["gpus"]
-        asked = count and bench.config.gpu_request == kind
-        if kind == "gpu":
-            return count if asked else 0
-        return (
-            ":".join(filter(None, ["gpu", bench.config.gpu_type, str(count)]))
-            if asked
-            else ""
-        )
+    def asks(name):
+        def ask(wildcards, attempt):
+            run = run_of(wildcards) if "run" in wildcards.keys() else None
+            of_job = (run.role, job_resources(wildcards)) if run else ("", OF_REPORTS)
+            amount = explained(request, words, own_cluster, stage, *of_job, attempt)[
+                name
+            ]
+            # A rule's own resource, even none, would hide what --default-resources says.
+            default = defaults.get(name)
+            return getattr(default, "raw", default) if amount is None else amount
 
-    return request
+        return ask
+
+    return {name: asks(name) for name in NAMES}
 
 
 def not_shared(wildcards):
@@ -115,10 +112,7 @@ def not_shared(wildcards):
 def launcher(wildcards):
     """How a training is started: as one process, or as one per GPU where the plan asks for several."""
     explained(bench.require_trained, [run_of(wildcards)])
-    count = run_of(wildcards).resources["gpus"]
-    if count < 2:
-        return EDGEBENCH
-    return f"{quote(sys.executable)} -m torch.distributed.run --standalone --nproc-per-node {count} -m edgebench"
+    return launch(EDGEBENCH, run_of(wildcards).resources)
 
 
 def files_of(scale, kind):

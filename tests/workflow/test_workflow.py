@@ -288,6 +288,13 @@ def test_several_gpus_are_one_process_each(classical: Repository) -> None:
     assert len(commands) > 4
 
 
+def test_several_nodes_need_a_cluster(classical: Repository) -> None:
+    classical.write("config/experiments/memo/classical.yaml", TRAINED)
+    output = classical.snakemake("tables", "-n", "--config", "set={finetune.resources: {nodes: 2}}", check=False)
+    assert "run 'finetune' asks for resources.nodes = 2, which only SLURM gives: add --profile slurm" in output
+    assert "Traceback (most recent call last)" not in output
+
+
 class TestProfiles:
     def test_slurm_dry_run(self, classical: Repository) -> None:
         classical.write("config/experiments/memo/classical.yaml", TRAINED)
@@ -306,8 +313,20 @@ class TestProfiles:
             (tools / name).chmod(0o755)
         classical.write("config/experiments/memo/classical.yaml", TRAINED)
         classical.write("config/config.yaml", {"scale": "demo"})
+        classical.write("config/cluster.yaml", {"gpu": {"partition": "short", "sbatch": "--exclude=node7"}})
         classical.snakemake(
-            *("tables", "--profile", profile, "--retries", "0", "--latency-wait", "1"),
+            *(
+                "tables",
+                "--profile",
+                profile,
+                "--default-resources",
+                "slurm_partition=long",
+                "constraint=fast",
+                "--retries",
+                "0",
+                "--latency-wait",
+                "1",
+            ),
             *("--config", "set={synthesise.resources: {gpus: 2, minutes: 7, mem_gb: 3, cpus: 1}}"),
             check=False,
             environment={"PATH": f"{tools}:{os.environ['PATH']}"},
@@ -316,6 +335,8 @@ class TestProfiles:
         assert asked in calls
         assert "--mem 3072" in calls
         assert "-t 7" in calls
+        assert "-p short -t 7 -C fast" in calls
+        assert "--exclude=node7" in calls
 
 
 class TestStyle:

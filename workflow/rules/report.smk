@@ -32,6 +32,8 @@ rule table:
         "results/benchmarks/table/{scale}/{table}.tsv"
     conda:
         "../../envs/edgebench.yaml"
+    resources:
+        **asked("table"),
     params:
         EDGEBENCH,  # without names: the report lists parameters that have one
         lambda wildcards: caption(table_of(wildcards)),
@@ -61,6 +63,8 @@ rule figure:
         "results/benchmarks/figure/{scale}/{table}-{figure}.tsv"
     conda:
         "../../envs/edgebench.yaml"
+    resources:
+        **asked("figure"),
     params:
         EDGEBENCH,
         lambda wildcards: caption(table_of(wildcards), wildcards.figure),

@@ -1,6 +1,6 @@
 # One generic rule per stage. What a run is told stands in its plan file; its identity is in its path, so
-# nothing here knows a method, a data set or an experiment. `tee` outlives a signal to the whole group, so that a
-# job can save a checkpoint and say so before it ends.
+# nothing here knows a method, a data set or an experiment. `tee` outlives a signal to the whole group, and so does
+# the shell of a training, so that it can save a checkpoint and say so before the job ends.
 
 RUN = "results/runs/{role}/{run}/run.json"
 LOG = "results/logs/{role}/{run}.log"
@@ -52,10 +52,9 @@ rule fetch:
         role=bench.roles("fetch"),
     conda:
         "../../envs/edgebench.yaml"
-    threads: resource("cpus")
+    threads: cores
     resources:
-        runtime=resource("minutes"),
-        mem_mb=resource("mem_gb", 1024),
+        **asked("fetch"),
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
@@ -79,12 +78,9 @@ rule train:
     priority: 10
     conda:
         "../../envs/edgebench.yaml"
-    threads: resource("cpus")
+    threads: cores
     resources:
-        runtime=resource("minutes"),
-        mem_mb=resource("mem_gb", 1024),
-        gpu=gpu_request("gpu"),
-        gres=gpu_request("gres"),
+        **asked("train"),
     params:
         edgebench=launcher,
         spec=lambda wildcards: run_of(wildcards).spec_file,
@@ -92,7 +88,11 @@ rule train:
     message:
         "Training {wildcards.run}.{params.note}"
     shell:
-        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "trap stopped=1 TERM; "
+        "{params.edgebench} run {params.spec} --threads {threads} 2>&1 | (trap '' TERM INT; exec tee {log}) || {{ "
+        # SLURM shall end the job that it told to stop: only then does it know that it ran out of time or is to be
+        # queued again. Its second signal ends the sleep.
+        'status=$?; [ -z "${{stopped:-}}" ] || [ -z "${{SLURM_JOB_ID:-}}" ] || sleep 900; exit $status; }}'
 
 
 rule predict_begin:
@@ -129,12 +129,9 @@ rule predict_part:
         role=bench.roles("predict"),
     conda:
         "../../envs/edgebench.yaml"
-    threads: resource("cpus")
+    threads: cores
     resources:
-        runtime=resource("minutes"),
-        mem_mb=resource("mem_gb", 1024),
-        gpu=gpu_request("gpu"),
-        gres=gpu_request("gres"),
+        **asked("predict"),
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
@@ -158,12 +155,9 @@ rule predict:
         role=bench.roles("predict"),
     conda:
         "../../envs/edgebench.yaml"
-    threads: resource("cpus")
+    threads: cores
     resources:
-        runtime=resource("minutes"),
-        mem_mb=resource("mem_gb", 1024),
-        gpu=gpu_request("gpu"),
-        gres=gpu_request("gres"),
+        **asked("predict"),
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,
@@ -188,10 +182,9 @@ rule evaluate:
         role=bench.roles("evaluate"),
     conda:
         "../../envs/edgebench.yaml"
-    threads: resource("cpus")
+    threads: cores
     resources:
-        runtime=resource("minutes"),
-        mem_mb=resource("mem_gb", 1024),
+        **asked("evaluate"),
     params:
         edgebench=EDGEBENCH,
         spec=lambda wildcards: run_of(wildcards).spec_file,

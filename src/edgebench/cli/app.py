@@ -79,8 +79,9 @@ def run(
 ) -> None:
     """Carry out one planned run; an interrupted one goes on where it stood."""
     from edgebench.stages.parts import Part
-    from edgebench.stages.run import begin, carry_out, carry_out_part, gather_parts
+    from edgebench.stages.run import begin, carry_out, carry_out_part, gather_parts, keep_quiet
 
+    keep_quiet(spec)
     if part is None:
         carry_out(spec, threads)
     elif part == "begin":

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from edgebench.plan.cluster import Words
 from edgebench.plan.settings import Fraction, PositiveInt, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -494,8 +495,8 @@ class Config(Strict):
         checkpoints: `build` makes everything here; `pull` takes the weights that the authors released wherever a
             recipe names them (`released`), pulls the runs that are shared, and starts no other training; `auto` plans
             as `build` does, pulls the runs that are shared and makes the others.
-        gpu_request: How the cluster wants GPUs asked for: `--gpus` or `--gres`.
-        gpu_type: Kind of GPU to ask for with `--gres`, such as `a100`.
+        cluster: How the cluster is asked, which a profile says: SLURM's `--gpus` or `--gres`, or Kubernetes; null is
+            this machine.
         runtime: How runs are carried out.
     """
 
@@ -504,7 +505,6 @@ class Config(Strict):
     set: dict[str, Any] = {}
     mirrors: dict[str, str] = {}
     checkpoints: Literal["build", "pull", "auto"] = "build"
-    gpu_request: Literal["gpu", "gres"] = "gpu"
-    gpu_type: str | None = None
+    cluster: Words | None = None
     accept: list[str] = []
     runtime: Runtime = Runtime()

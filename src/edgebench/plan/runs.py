@@ -169,6 +169,12 @@ class Run:
         return list(ordered.values())
 
 
+def all_gpus(resources: Map) -> int:
+    """Number of GPUs that a run holds, over all its nodes."""
+    gpus: int = resources.get("gpus", 0) * resources.get("nodes", 1)
+    return gpus
+
+
 def definition_digest(definition: Map | None) -> str | None:
     """Digest of a definition's content; titles, terms, mirrors and addresses do not count."""
     if definition is None:

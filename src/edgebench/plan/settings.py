@@ -46,7 +46,8 @@ class Resources(Strict):
     """What one run asks of a machine, in neutral words that each profile translates.
 
     Attributes:
-        gpus: Number of GPUs.
+        gpus: Number of GPUs, of each node.
+        nodes: Number of machines that share a training; cores and memory are those of each.
         vram_gb: Memory that each GPU must have, GiB.
         cpus: Processor cores.
         mem_gb: Main memory, GiB.
@@ -58,6 +59,7 @@ class Resources(Strict):
     """
 
     gpus: Annotated[int, Field(ge=0)] = 0
+    nodes: PositiveInt = 1
     vram_gb: Annotated[int, Field(ge=0)] = 0
     cpus: PositiveInt = 1
     mem_gb: PositiveInt = 4

@@ -13,6 +13,7 @@ from edgebench.errors import ConfigError, nearest
 from edgebench.files import pretty_json, sha256_file, write_text_if_changed
 from edgebench.plan.catalogue import Artifact, Outlook, outlook, pattern, read_catalogue
 from edgebench.plan.chains import SKELETONS
+from edgebench.plan.cluster import Cluster
 from edgebench.plan.definitions import Checkpoint, Config, Dataset, Experiment, Protocol, Recipe, Scale
 from edgebench.plan.experiments import TableMaker
 from edgebench.plan.merging import merge, nested
@@ -155,6 +156,23 @@ class Workbench:
             content["manifest_sha256"] = sha256_file(manifest)
             content["manifest_file"] = str(manifest)
         return content
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """What `config/cluster.yaml` says of the cluster; a repository without the file asks for nothing special.
+
+        Raises:
+            ConfigError: an unknown key or role; names the nearest.
+        """
+        path = self.root / "config" / "cluster.yaml"
+        if not path.exists():
+            return Cluster()
+        cluster = validate(Cluster, read_yaml(path), self._shown(path))
+        known = "|".join(self.roles(stage) for stage in ("train", "predict", "evaluate")).split("|")
+        for role in cluster.roles:
+            if role not in known:
+                raise ConfigError(f"{self._shown(path)}: unknown run 'roles.{role}'.{nearest(role, known)}")
+        return cluster
 
     # Plans
 

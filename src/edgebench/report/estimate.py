@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgebench.plan.runs import is_pinned
+from edgebench.plan.runs import all_gpus, is_pinned
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -241,7 +241,7 @@ def run_cost(spec: Spec, records: Sequence[Spec]) -> RunCost:
     disk, vram = float(resources.get("disk_mb", 0)), float(resources.get("vram_gb", 0))
     if not alike:
         hours = float(resources.get("minutes", 0)) / 60
-        return RunCost(hours, hours * resources.get("gpus", 0), disk, vram, "declared")
+        return RunCost(hours, hours * all_gpus(resources), disk, vram, "declared")
     factors = [_ratio(work(spec), work(record)) for record in alike]
     seconds = median(record["seconds"] * factor for record, factor in zip(alike, factors, strict=True))
     gpu_seconds = median(

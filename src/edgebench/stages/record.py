@@ -19,7 +19,7 @@ from typing import Any
 import edgebench
 from edgebench.errors import EdgebenchError
 from edgebench.files import digest, read_json, sha256_file, write_json
-from edgebench.plan.runs import definition_digest
+from edgebench.plan.runs import all_gpus, definition_digest
 
 Map = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _measured(spec: Map, folder: Path) -> Iterator[Map]:
         "start": start.isoformat(timespec="seconds"),
         "end": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "gpu_seconds": round(seconds * spec.get("resources", {}).get("gpus", 0), 3) if machine()["gpu"] else 0.0,
+        "gpu_seconds": round(seconds * all_gpus(spec.get("resources", {})), 3) if machine()["gpu"] else 0.0,
         "peak_memory_mb": round(max(map(_peak, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))) / 1024),
     }
 

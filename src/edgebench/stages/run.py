@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,28 @@ from edgebench.stages.memory import how_to_save_memory, short_of_memory
 from edgebench.stages.parts import BEGUN, WORK, Part, marker, told_by_parts
 from edgebench.stages.record import RECORD, marked, recorded
 from edgebench.stages.spec import RunSpec, read_spec
+
+# Read by libraries when they load.
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+BARLESS = ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
+
+
+def keep_quiet(spec_file: Path) -> None:
+    """Keep the libraries of this process off the network, and their bars out of logs.
+
+    Whatever comes from elsewhere is fetched by a run of its own. Nodes of a cluster often see no network, and a library
+    that asked the hub whether it has something newer would wait there in vain.
+
+    Args:
+        spec_file: Plan file of the run that the process is for; only one that fetches may use the network.
+
+    Raises:
+        EdgebenchError: it is missing or is not a plan file.
+    """
+    if read_spec(spec_file).content["stage"] != "fetch":
+        os.environ |= dict.fromkeys(OFFLINE, "1")
+    if not sys.stderr.isatty():
+        os.environ |= dict.fromkeys(BARLESS, "1")
 
 
 def carry_out(spec_file: Path, threads: int = 1) -> Path:

@@ -60,6 +60,7 @@ def train(spec: RunSpec) -> dict[str, Any]:
     return {
         "n_images": len(objective),
         "steps": report.steps,
+        "resumed_from_step": report.resumed_from,
         "loss": report.loss,
         "trained_parameters": report.parameters,
         "parameters": sum(each.numel() for each in objective.model.parameters()),

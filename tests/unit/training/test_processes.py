@@ -120,3 +120,24 @@ class TestTwoProcesses:
             timeout=120,
         )
         assert_equal_within_noise(tmp_path / "run", single)
+
+    @pytest.mark.slow
+    def test_under_an_agent_on_each_of_two_nodes(self, usual, single, tmp_path):
+        """As `edgebench.plan.cluster.launch` starts them, with both nodes here."""
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+        meeting = ["--rdzv-backend=c10d", "--rdzv-id=1", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
+        agents = [
+            subprocess.Popen(
+                [*launch, *meeting, str(TRAINEE), str(tmp_path / "run"), json.dumps(usual | OPTIONS)],
+                env=os.environ | {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(2)
+        ]
+        try:
+            assert [agent.wait(120) for agent in agents] == [0, 0]
+        finally:
+            for agent in agents:
+                agent.kill()
+        assert_equal_within_noise(tmp_path / "run", single)
