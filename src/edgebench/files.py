@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,6 @@ def remove_leftovers(folder: str | Path, of: str | None = None) -> None:
                 Path(place, name).unlink(missing_ok=True)
         if of is not None:
             break
-
-
-def keep_order(file: str | Path, sources: Iterable[Path]) -> None:
-    """Give a file a time not before those of its `sources`, even where clocks differ or went backwards.
-
-    Times mean nothing here, but Snakemake refuses an output that is older than what it was made from.
-    """
-    newest = max((source.stat().st_mtime_ns for source in sources if source.exists()), default=0)
-    if newest > Path(file).stat().st_mtime_ns:
-        os.utime(file, ns=(newest, newest))
 
 
 def require_writable(path: str | Path) -> None:

@@ -14,7 +14,10 @@ OF_THIS_CALL = {
     "origins",  # of the files that the last call of a fetch brought
 }
 """Entries of `run.json` that tell one call from another. They must be there; their values count for nothing."""
-COST_OF_A_RUN = re.compile(r'(<a href="#run-.*?)<td class="number">.*?(?=</tr>)|<dt>(?:Cost|Started)</dt><dd>.*?</dd>')
+COST_OF_A_RUN = re.compile(
+    r'(<a href="#run-.*?)<td class="number">.*?(?=</tr>)|<dt>(?:Cost|Started)</dt><dd>.*?</dd>'
+    rf'|"(?:{"|".join(sorted(OF_THIS_CALL))})": .*'
+)
 """On a table's page, what each run cost, on which machine and when it began."""
 
 

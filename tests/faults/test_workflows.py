@@ -69,7 +69,7 @@ def losses(struck: Repository, calm: Repository) -> list[str]:
 def test_a_workflow_that_is_killed(
     undisturbed: Repository, root: Path, tally: Tally, tmp_path: Path, seed: int
 ) -> None:
-    """Again and again, and before the last start every file is given a time in the past or in the future."""
+    """Again and again, and before the last start every file is given another time."""
     calm, rng = undisturbed, random.Random(f"{seed} workflow")
     tally.stage = "workflow"
     struck = copy_repository(root, tmp_path / "struck", {"classical": EXPERIMENT})
@@ -94,7 +94,7 @@ def test_a_workflow_that_is_killed(
             struck.snakemake("--unlock")
     assert tally.faults == KILLS
     assert "--unlock" in locked
-    scramble(struck.folder / "results", rng)
+    scramble(struck.folder / "results", rng, latest=0)  # Snakemake takes an input from the future for a fault
     struck.snakemake(*TARGETS)
     tally.losses = losses(struck, calm)
     assert struck.planned("tables", "figures") == {}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import keep_order, read_json, remove_leftovers, write_json
-from edgebench.stages.record import RECORD, code
+from edgebench.files import read_json, remove_leftovers, write_json
+from edgebench.stages.record import code
 
 
 def make_table(spec_file: Path) -> list[Path]:
@@ -25,7 +25,6 @@ def make_table(spec_file: Path) -> list[Path]:
     remove_leftovers(base.parent, f"{base.name}.")
     files = write_table(build_table(spec_file), base)
     write_json(base.with_suffix(".json"), {"id": spec["id"], "made_of": spec, "code": code()})
-    _keep_order([*files, base.with_suffix(".json")], spec_file)
     print_table(base.with_suffix(".csv"))
     return files
 
@@ -41,9 +40,7 @@ def make_figure(name: str, spec_file: Path) -> list[Path]:
     base = _base(read_table_spec(spec_file), "figures")
     base = base.with_name(f"{base.name}-{name}")
     remove_leftovers(base.parent, f"{base.name}.")
-    files = write_figure(spec_file, name, base)
-    _keep_order(files, spec_file)
-    return files
+    return write_figure(spec_file, name, base)
 
 
 def read_table_spec(spec_file: Path) -> dict[str, Any]:
@@ -56,13 +53,6 @@ def read_table_spec(spec_file: Path) -> dict[str, Any]:
     if not isinstance(spec, dict) or not {"id", "scale", "paper", "table", "rows"} <= set(spec):
         raise EdgebenchError(f"{spec_file}: not the plan file of a table. They lie in results/plan/tables.")
     return spec
-
-
-def _keep_order(files: list[Path], spec_file: Path) -> None:
-    # Which of the records were read matters little: a time only has to be late enough.
-    sources = [spec_file, *Path("results", "runs").glob(f"*/*/{RECORD}")]
-    for each in files:
-        keep_order(each, sources)
 
 
 def _base(spec: dict[str, Any], kind: str) -> Path:

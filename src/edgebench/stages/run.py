@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from edgebench.errors import EdgebenchError
-from edgebench.files import keep_order, remove_leftovers, require_writable, write_text
+from edgebench.files import remove_leftovers, require_writable, write_text
 from edgebench.plan.attempts import UNFINISHED, attempted
 from edgebench.stages.alone import alone
 from edgebench.stages.inputs import open_input
@@ -211,7 +211,6 @@ def _with_record(stage: Callable[[RunSpec], dict[str, Any]], spec: RunSpec) -> N
     parts = told_by_parts(spec.folder)
     with attempted(spec.folder), recorded(spec.content, spec.folder, parts) as extra:
         extra.update(_within_memory(stage, spec))
-    keep_order(spec.folder / RECORD, (Path(folder) / RECORD for folder in spec.content["inputs"].values()))
     # Last: as long as the run counts as unfinished, the next try needs it.
     shutil.rmtree(spec.folder / WORK, ignore_errors=True)
 

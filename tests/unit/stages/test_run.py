@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,17 +93,6 @@ def test_what_the_next_try_needs_stays_until_it_is_finished(
     carry_out(plan(stage))
     assert order == ["marker"]
     assert not (tmp_path / "run/work").exists()
-
-
-def test_a_record_is_no_older_than_those_it_comes_from(plan: Plan, tmp_path: Path) -> None:
-    """Snakemake takes it for a fault of the clock, and deletes the output."""
-    spec_file = plan(lambda spec: {})
-    content = json.loads(spec_file.read_text())
-    write_text(tmp_path / "before/run.json", "{}")
-    os.utime(tmp_path / "before/run.json", (moment := time.time() + 1e7, moment))
-    spec_file.write_text(json.dumps(content | {"inputs": {"predictions": str(tmp_path / "before")}}))
-    record = carry_out(spec_file) / "run.json"
-    assert record.stat().st_mtime_ns == (tmp_path / "before/run.json").stat().st_mtime_ns
 
 
 class TestTwoAtOnce:
