@@ -15,6 +15,7 @@ from typing import IO
 import pytest
 
 from edgebench.plan.runs import Run
+from edgebench.plan.workbench import Workbench
 from tests.cluster.slurm import ACCOUNT, Job, Slurm, until
 from tests.cluster.training import pretraining, steps_in, with_trace
 from tests.workflow.conftest import CLASSICAL, Repository, clean_environment, copy_repository
@@ -80,6 +81,26 @@ def test_a_table_whose_prediction_asks_for_a_gpu(
     # Fetching needs the network, which nodes may not have: it ran here.
     assert re.search(r"^localrule fetch:", printed, re.MULTILINE)
     assert list(repository.folder.glob("results/runs/fetch/*/run.json"))
+
+
+def test_parts_of_a_prediction_are_jobs_of_their_own_and_the_last_needs_no_gpu(
+    slurm: Slurm, root: Path, tmp_path: Path
+) -> None:
+    repository = copy_repository(root, tmp_path / "parts", {"classical": CLASSICAL})
+    repository.write("config/cluster.yaml", CLUSTER | {"gpu": {"partition": "gpu", "gpu_type": "fake"}})
+    runs = Workbench(repository.folder).plan("demo").runs.values()
+    record = next(run.record for run in runs if run.settings.get("method") == "sobel")
+    before = slurm.jobs()
+    arguments = (record, "--config", "set={predict.resources: {gpus: 1, shards: 2}}")
+    repository.snakemake("--profile", "slurm", *SOON, *arguments)
+    made = json.loads((repository.folder / record).read_text())
+    assert [each["part"] for each in made["parts"]] == ["1of2", "2of2"]
+    assert made["n_images"] == len(list((repository.folder / record).parent.glob("maps/*.png"))) == 3
+    *parts, gathering = since(slurm, before)
+    assert [job.state for job in (*parts, gathering)] == ["COMPLETED"] * 3
+    assert [job.partition for job in (*parts, gathering)] == ["gpu", "gpu", "cpu"]
+    assert all("--gpus=fake:1" in job.submitted for job in parts)
+    assert "--gpus" not in gathering.submitted
 
 
 def test_two_nodes_train_as_one_process_does(slurm: Slurm, root: Path, tmp_path: Path) -> None:

@@ -66,8 +66,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("workflow", "profiles", "config", "envs", "tests"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "README.md", "pyproject.toml"):
+    for name in ("Snakefile", "README.md", "pyproject.toml", "dvc.yaml", ".dvcignore"):
         shutil.copy(root / name, folder)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # which DVC wants
+    (folder / ".dvc").mkdir()
+    shutil.copy(root / ".dvc" / "config", folder / ".dvc")
     (folder / "slurm").symlink_to("profiles/slurm")
     counts = {"train": 2, "val": 2, "test": 2}
     draw_dataset(folder / "my_copy_of_bsds500", counts, size=64, seed=3, layout="bsds", style="M")
@@ -147,7 +150,8 @@ def test_every_command_works(place: Path, root: Path) -> None:
             text=True,
             timeout=400,
         )
-        assert done.returncode == 0, f"{command}\n{(done.stdout + done.stderr)[-4000:]}"
+        fine = (0, 3) if command == "edgebench status" else (0,)  # 3: not everything is made yet
+        assert done.returncode in fine, f"{command}\n{(done.stdout + done.stderr)[-4000:]}"
 
 
 def test_the_python_example_works(root: Path) -> None:
