@@ -190,7 +190,7 @@ def test_a_training_goes_on_after_all_that_a_cluster_does(slurm: Slurm, root: Pa
                 slurm.call("scancel", second.id)
             assert process.wait(300) != 0
             printed.seek(0)
-            assert re.search(rf"'{second.id}' failed, SLURM status is: 'CANCELLED", printed.read())
+            assert re.search(rf"'{second.id}' failed, SLURM status is: 'CANCELLED'", printed.read())
         states = [job.state.split()[0] for job in training.jobs() if job.id == second.id]
         assert states == ["REQUEUED", "PREEMPTED", "CANCELLED"]
 
