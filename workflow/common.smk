@@ -8,7 +8,7 @@ from shlex import quote
 from edgebench.errors import EdgebenchError
 from edgebench.plan.captions import caption, category, labels
 from edgebench.plan.cluster import NAMES, OF_REPORTS, launch, request
-from edgebench.plan.freshness import plan_input
+from edgebench.plan.freshness import leave_the_future, plan_input
 from edgebench.plan.tables import FIGURES
 from edgebench.plan.workbench import Workbench
 from snakemake.exceptions import WorkflowError
@@ -46,6 +46,7 @@ def inputs_of(wildcards):
     bench.write_spec(run)
     finished = Path(run.record).exists()
     needed = [each.record for each in run.inputs.values()]
+    leave_the_future(needed)
     return [ancient(each) for each in needed if not finished or Path(each).exists()]
 
 
@@ -55,8 +56,11 @@ def table_of(wildcards):
 
 def inputs_of_table(wildcards):
     """Records of the runs that a table opens, or one of its figures."""
-    opened = table_of(wildcards).reads(wildcards.get("figure"))
-    return [ancient(run.record) for run in opened]
+    opened = [
+        run.record for run in table_of(wildcards).reads(wildcards.get("figure"))
+    ]
+    leave_the_future(opened)
+    return [ancient(record) for record in opened]
 
 
 def plan_of_table(wildcards, output):

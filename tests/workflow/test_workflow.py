@@ -100,6 +100,16 @@ class TestAgain:
         changed.write(EXPERIMENT, CLASSICAL | {"title": "Another title"})
         assert changed.planned("tables") == {"table": 1}
 
+    def test_what_comes_from_the_future_fails_no_job(self, changed: Repository) -> None:
+        for path in changed.folder.glob("results/**/*"):
+            os.utime(path, (time.time() + 1e6,) * 2)
+        lost = next(changed.folder.glob("results/runs/evaluate/*"))
+        shutil.rmtree(lost)
+        changed.write(EXPERIMENT, CLASSICAL | {"title": "Another title"})
+        changed.snakemake("tables", "--quiet", "rules")
+        assert (lost / "run.json").exists()
+        assert changed.planned("tables") == {}
+
     def test_one_table_by_its_file_name(self, changed: Repository) -> None:
         (changed.folder / f"{TABLE}.md").unlink()
         assert changed.planned(f"{TABLE}.md") == {"table": 1}
