@@ -26,11 +26,8 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# Table of the longest chain of trainings, first, so that it does not run last and alone.
-LONGEST := results/tables/demo/trace/instance_edges.json
-
 demo: setup
-	@$(BIN)/snakemake demo --cores $(CORES) --quiet rules --prioritize $(LONGEST)
+	@$(BIN)/snakemake demo --cores $(CORES) --quiet rules
 	@$(BIN)/edgebench show results/tables/demo
 
 test: setup

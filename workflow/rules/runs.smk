@@ -50,6 +50,8 @@ rule fetch:
         BENCHMARK
     wildcard_constraints:
         role=bench.roles("fetch"),
+    # All cores do it, which are not to be had any more once trainings have begun.
+    priority: 20
     conda:
         "../../envs/edgebench.yaml"
     threads: cores
