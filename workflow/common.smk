@@ -56,9 +56,7 @@ def table_of(wildcards):
 
 def inputs_of_table(wildcards):
     """Records of the runs that a table opens, or one of its figures."""
-    opened = [
-        run.record for run in table_of(wildcards).reads(wildcards.get("figure"))
-    ]
+    opened = [run.record for run in table_of(wildcards).reads(wildcards.get("figure"))]
     leave_the_future(opened)
     return [ancient(record) for record in opened]
 
