@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 OF_THIS_CALL = {
-    *("start", "seconds", "gpu_seconds", "seconds_per_image", "training_seconds", "peak_memory_mb"),
+    *("start", "end", "seconds", "gpu_seconds", "seconds_per_image", "training_seconds", "peak_memory_mb"),
     "origins",  # of the files that the last call of a fetch brought
 }
 """Entries of `run.json` that tell one call from another. They must be there; their values count for nothing."""
