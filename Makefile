@@ -1,5 +1,5 @@
 # make setup   install into .venv (Python 3.11 and a C compiler are all that is needed)
-# make demo    every table and figure on drawn scenes, minutes on two cores
+# make demo    tables and figures of all three papers on drawn scenes, minutes on two cores
 # make test    all tests but these:
 # make test-cluster    on a real SLURM that they bring up (as root on Debian; else they skip)
 # make test-faults     kills every stage at random moments, fills disks, damages files (SEED=0 KILLS=240)
