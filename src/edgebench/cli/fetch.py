@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import chdir
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebench.cli.options import Root, workbench
 from edgebench.errors import ConfigError, DataError, nearest
 from edgebench.files import read_json
-from edgebench.plan.definitions import Checkpoint, Dataset
 from edgebench.plan.runs import is_pinned
-from edgebench.plan.workbench import Workbench
+
+if TYPE_CHECKING:
+    from edgebench.plan.definitions import Checkpoint, Dataset
+    from edgebench.plan.workbench import Workbench
 
 
 def fetch(
@@ -48,6 +50,7 @@ def fetch(
 
         edgebench fetch memo_bsds_early
     """
+    from edgebench.plan.definitions import Checkpoint
     from edgebench.stages.run import carry_out
 
     bench = workbench(root, None)
@@ -98,6 +101,8 @@ def fetch(
 
 def _is_unknown(definition: Dataset | Checkpoint, mirror: str | None) -> bool:
     """Whether a fetch may bring what the definition does not tell from other content."""
+    from edgebench.plan.definitions import Checkpoint
+
     if isinstance(definition, Checkpoint):
         return mirror is not None
     return definition.source.local or (bool(definition.source.archives) and mirror is not None)
@@ -108,6 +113,7 @@ def print_list(bench: Workbench) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from edgebench.plan.definitions import Dataset
     from edgebench.report.estimate import megabytes
 
     console = Console()

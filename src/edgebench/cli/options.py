@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebench.errors import ConfigError, DataError, nearest
-from edgebench.plan.tables import Table
-from edgebench.plan.workbench import Workbench
+
+if TYPE_CHECKING:
+    # The definitions are read by few commands, and jobs of a workflow, of which there are many, are not among them.
+    from edgebench.plan.tables import Table
+    from edgebench.plan.workbench import Workbench
 
 Set = Annotated[
     list[str] | None,
@@ -30,6 +33,8 @@ def workbench(root: Path, changes: list[str] | None, checkpoints: str | None = N
     Raises:
         ConfigError: there is no `config/` below `root`, or a change is not RUN.KEY=VALUE.
     """
+    from edgebench.plan.workbench import Workbench
+
     if not (root / "config" / "config.yaml").exists():
         raise ConfigError(
             f"{root.resolve()}: holds no config/config.yaml. Go to the folder of the edgebench repository, or name it "

@@ -9,7 +9,6 @@ import typer
 
 from edgebench.cli.options import ALL, Root, Set, tables_of, workbench
 from edgebench.files import read_json
-from edgebench.plan.tables import by_paper, opened_by, runs_of
 
 _SAID = {"done": "done", "build": "to do", "refused": "error", "pull": "pull", None: "–"}
 
@@ -49,6 +48,7 @@ def plan(
     """
     from rich.console import Console
 
+    from edgebench.plan.tables import by_paper, opened_by, runs_of
     from edgebench.report.estimate import estimate, render
 
     bench = workbench(root, changes, checkpoints)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebench.cli.options import Root, Set, tables_of, workbench
 from edgebench.errors import ConfigError, DataError, EdgebenchError
-from edgebench.plan.catalogue import read_catalogue
-from edgebench.plan.runs import Run
-from edgebench.plan.tables import Table, runs_of
-from edgebench.plan.workbench import Workbench
+
+if TYPE_CHECKING:
+    from edgebench.plan.runs import Run
+    from edgebench.plan.tables import Table
+    from edgebench.plan.workbench import Workbench
 
 Target = Annotated[
     str, typer.Argument(help="A table (`memo/main_bsds`), a paper (`memo`) or a run (its name, folder or id).")
@@ -87,6 +88,7 @@ def pull(
 
         edgebench pull memo-bsds500-8c17b5d2b1
     """
+    from edgebench.plan.catalogue import read_catalogue
     from edgebench.share.catalogue import restore_table
     from edgebench.share.pull import pull as bring
 
@@ -124,6 +126,8 @@ def pull(
 
 def _resolve(bench: Workbench, target: str, scale: str | None) -> tuple[list[Table], list[Run]]:
     """Tables and runs that a person names."""
+    from edgebench.plan.tables import runs_of
+
     if found := _ID.fullmatch(target.rstrip("/")):
         return [], [bench.find_run(Path(target).name if "-" in target else found[1])]
     tables = tables_of(bench, scale or bench.config.scale, target)

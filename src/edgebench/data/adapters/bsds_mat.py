@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import io as scipy_io
 
 from edgebench.data.images import describe_content
 from edgebench.errors import DataError
@@ -59,6 +58,8 @@ def write_bsds_annotation(
     Raises:
         DataError: no annotator, or arrays that do not fit together.
     """
+    from scipy.io import savemat
+
     shapes = {np.shape(array) for array in (*segmentations, *boundaries)}
     if not segmentations or len(segmentations) != len(boundaries) or len(shapes) != 1:
         raise DataError(
@@ -72,7 +73,7 @@ def write_bsds_annotation(
             "Boundaries": np.asarray(boundary, dtype=np.uint8),
         }
     buffer = io.BytesIO()
-    scipy_io.savemat(buffer, {"groundTruth": cell}, do_compression=True)
+    savemat(buffer, {"groundTruth": cell}, do_compression=True)
     content = buffer.getvalue()
     # SciPy puts the time of day into the descriptive header, which no reader uses.
     write_bytes(path, _HEADER + content[len(_HEADER) :])
@@ -106,10 +107,12 @@ def segmentation_boundaries(segmentations: Sequence[np.ndarray]) -> list[np.ndar
 
 
 def _read_field(path: Path, field: str) -> list[np.ndarray]:
+    from scipy.io import loadmat
+
     if not path.is_file():
         raise DataError(f"{path}: no such annotation file. Fetch the data set again.")
     try:
-        content = scipy_io.loadmat(path, variable_names=["groundTruth"])
+        content = loadmat(path, variable_names=["groundTruth"])
     except Exception as error:  # SciPy raises whatever its parser stumbles over
         what = describe_content(path) or f"not a readable MATLAB v5 file ({error})"
         raise DataError(f"{path}: {what}. Delete it and fetch the data set again.") from error

@@ -37,7 +37,8 @@ class MemoTrain(Train):
         rotate: Turn crops by 90 degrees half of the time: each `sample` clockwise (the authors' pre-training), the
             `batch` as a whole, each to a side of its own (their fine-tuning), or `none`. Whole images are always
             turned so that those of a batch agree.
-        annotators: One annotator drawn per sample, or the union of all.
+        annotators: One annotator drawn per sample, or the union of all. On images of few pixels outlines that lie a
+            pixel apart unite into a band, so that a scale may draw one.
         crest_labels: Suppress non-maxima of every crop's annotation, as the authors do on BIPED.
         mask: `bernoulli` masks every pixel with probability r (as released); `focal` exactly the share r, drawn
             with four times the weight around the edges.
@@ -64,7 +65,7 @@ class MemoTrain(Train):
     drop_first: Annotated[bool, BY_SCALE] = False
     vertical_flip: bool = True
     rotate: Literal["none", "sample", "batch"] = "sample"
-    annotators: Literal["random", "union"] = "random"
+    annotators: Annotated[Literal["random", "union"], BY_SCALE] = "random"
     crest_labels: bool = False
     mask: Literal["bernoulli", "focal"] = "bernoulli"
     loss: Literal["released", "paper"] = "released"
