@@ -78,8 +78,8 @@ def test_a_table_whose_prediction_asks_for_a_gpu(
     assert asked in predict.submitted
     assert "gres/gpu=1" in predict.requested
     assert not re.search("--gpus|--gres|gres/gpu", evaluate.submitted + evaluate.requested)
-    # Fetching needs the network, which nodes may not have: it ran here.
-    assert re.search(r"^localrule fetch:", printed, re.MULTILINE)
+    # Fetching needs the network, which nodes may not have: it ran here and is not among SLURM's jobs.
+    assert re.search(r"^Job \d+: Fetching ", printed, re.MULTILINE)
     assert list(repository.folder.glob("results/runs/fetch/*/run.json"))
 
 

@@ -94,7 +94,7 @@ def test_a_workflow_that_is_killed(
             struck.snakemake("--unlock")
     assert tally.faults == KILLS
     assert "--unlock" in locked
-    scramble(struck.folder / "results", rng, latest=0)  # times of the future have a test of their own, tests/workflow
+    scramble(struck.folder / "results", rng)
     struck.snakemake(*TARGETS)
     tally.losses = losses(struck, calm)
     assert struck.planned("tables", "figures") == {}
