@@ -29,11 +29,11 @@ def turn_back(seed: str) -> None:
     time.time_ns = lambda: int(now() * 1e9)
 
 
-def scramble(folder: Path, rng: random.Random, latest: float = 1) -> int:
-    """Give every file below a folder a time from a year ago to `latest` years from now; how many there are."""
+def scramble(folder: Path, rng: random.Random) -> int:
+    """Give every file below a folder a time from a year ago to a year from now; how many there are."""
     files = [Path(place) / name for place, _, names in os.walk(folder) for name in sorted(names)]
     for file in files:
-        os.utime(file, (moment := time.time() + rng.uniform(-1, latest) * 8766 * HOUR, moment))
+        os.utime(file, (moment := time.time() + rng.uniform(-1, 1) * 8766 * HOUR, moment))
     return len(files)
 
 
