@@ -1,7 +1,11 @@
-"""What kind of archive a file is, by its first bytes; names lie (SBD's `benchmark.tgz` is served as a plain tar)."""
+"""What kind of archive a file is, by its first bytes; names lie (SBD's `benchmark.tgz` is served as a plain tar).
+
+And the one step through a tar file that `tarfile` takes on trust.
+"""
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Literal
 
@@ -33,3 +37,15 @@ def _sums_up(header: bytes) -> bool:
     digits = header[_CHECKSUM].strip(b" \0")
     blank = header[: _CHECKSUM.start] + b" " * 8 + header[_CHECKSUM.stop :]
     return digits.isdigit() and b"8" not in digits and b"9" not in digits and int(digits, 8) == sum(blank)
+
+
+def next_member(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """The next member of a tar file, whose headers may say anything; None at the end.
+
+    Raises:
+        tarfile.TarError: the headers are damaged, or lead back, which `tarfile` would follow in circles for ever.
+    """
+    member = archive.next()
+    if member is not None and (member.size < 0 or archive.offset <= member.offset):
+        raise tarfile.ReadError("a member of negative size")
+    return member

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgebench.data.archive_kinds import next_member
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import atomic_path, digest, read_json, write_json, write_text
 from edgebench.progress import Display
@@ -250,7 +251,7 @@ def _members(path: Path) -> Iterable[tuple[str, int, int]]:
     last = "its first member"
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
+            while (member := next_member(tar)) is not None:
                 last = f"what follows member {member.name!r}"
                 if member.isdir():
                     continue
@@ -270,7 +271,7 @@ def _members(path: Path) -> Iterable[tuple[str, int, int]]:
                 ended = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
             if not ended:
                 raise tarfile.ReadError("not the end of a tar file")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # the last two for sizes that are none
         raise DataError(f"{path}: damaged at {last} ({error}). Fetch or make this file again.") from error
     except OSError as error:
         raise EdgebenchError(f"{path}: cannot be read ({error.strerror or error}).") from error

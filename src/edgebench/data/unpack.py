@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from edgebench.data.archive_kinds import archive_kind
+from edgebench.data.archive_kinds import archive_kind, next_member
 from edgebench.data.checks import header_fault
 from edgebench.data.images import describe_content
 from edgebench.errors import DataError
@@ -258,7 +258,7 @@ def _tar_members(archive: Path, content: _Bounded) -> Iterator[_Member]:
     with opened:
         while True:
             with _explaining_damage(archive, f"after {last}"):
-                member = opened.next()
+                member = next_member(opened)
                 if member is None:
                     # At what it does not understand tarfile stops without a word, as if the archive ended there.
                     content.seek(opened.offset)
@@ -285,6 +285,8 @@ class _Bounded:
         return int(self._content.tell())
 
     def seek(self, position: int) -> int:
+        if position < 0:
+            raise tarfile.ReadError("a position before the beginning")
         self._check(position, 0)
         return int(self._content.seek(position))
 

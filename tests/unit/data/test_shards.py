@@ -181,6 +181,19 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
         Shards(tmp_path, [".png"])
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("size", [-512, -(2**70), 2**70])
+def test_sizes_that_are_none_are_damage(tmp_path: Path, kind: bytes, size: int) -> None:
+    tar_of(tmp_path / "0.tar", {"a.png": png()})
+    header = tarfile.TarInfo(".b.png")  # hidden, so that its size would not be looked at
+    header.size, header.type = size, kind
+    with open(tmp_path / "0.tar", "r+b") as file:
+        file.seek(1024)
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(DataError, match=r"0\.tar: (damaged|ends within)"):
+        Shards(tmp_path, [".png"])
+
+
 def test_a_shard_that_shrinks_or_goes_while_open_is_named(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     tar_of(path, {"a.png": png(50, 50)})

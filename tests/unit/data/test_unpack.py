@@ -241,6 +241,16 @@ class TestDamaged:
         archive.write_bytes(end[: int(len(end) * kept)])
         refused(archive, tmp_path / "out", "damaged|not a zip or tar file")
 
+    @pytest.mark.parametrize("size", [-512, -(2**40)])  # to itself, and to nowhere
+    def test_a_member_that_leads_back(self, tmp_path: Path, size: int) -> None:
+        archive = pack(tmp_path / "a.tar", [("a.txt", bytes(512))])
+        back = tarfile.TarInfo("not wanted")
+        back.size = size
+        with open(archive, "r+b") as file:
+            file.seek(1024)
+            file.write(back.tobuf(tarfile.GNU_FORMAT))
+        refused(archive, tmp_path / "out", "damaged after its member 'a.txt' .*negative size")
+
     def test_cut_between_two_members(self, tmp_path: Path) -> None:
         archive = pack(tmp_path / "a.tar", [("a.txt", bytes(512)), ("b.txt", bytes(512))])
         archive.write_bytes(archive.read_bytes()[:1024])
