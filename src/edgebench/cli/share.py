@@ -49,7 +49,8 @@ def crate(
 ) -> None:
     """Pack a finished table as a Workflow Run RO-Crate: numbers, definitions, records, and an action for each run.
 
-    What is large is named by SHA-256 and size; data sets and released weights are never copied.
+    What is large is named by SHA-256 and size; data sets and released weights are never copied, nor
+    runs that keep either in another form.
 
     Example: `edgebench crate memo/main_bsds --scale demo -o main_bsds.zip`
     """

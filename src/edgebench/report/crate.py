@@ -1,7 +1,8 @@
 """A finished table with everything that made it, as a Workflow Run RO-Crate with the provenance of each run.
 
 Profiles: Process, Workflow and Provenance Run Crate 0.5 (https://w3id.org/ro/wfrun) on RO-Crate 1.1. What is large, or
-not ours to give (data sets and released weights), is named by digest and size and stays where it is.
+not ours to give (data sets, released weights, and what keeps either in another form), is named by digest and size and
+stays where it is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edgebench.plan.freshness import recorded_id
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table, runs_of
 from edgebench.report.lineage import Finished
+from edgebench.share.publish import withheld
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -52,7 +54,8 @@ def write_crate(
         table: What is planned.
         runs: Finished runs by id.
         output: Where it goes; must not exist.
-        full: Whether weights and predictions are copied, too; data sets and released weights never are.
+        full: Whether weights and predictions are copied, too; data sets, released weights and what keeps either in
+            another form never are.
         author: Who ran the workflow.
 
     Returns:
@@ -188,18 +191,22 @@ class _Maker:
     # Runs
 
     def _results(self, run: Run) -> list[Any]:
-        """What a run left: its record and small files copied, the rest copied or named by digest."""
+        """What a run left: its record and small files copied, the rest copied or named by digest.
+
+        Of a run that `edgebench publish` withholds, only the record is copied.
+        """
         record = self._file(f"{run.folder}/run.json", description=f"Record of the {run.role} run {run.name}")
         if run.stage == "fetch":
             return [self._fetched(run), record]
-        others = []
+        given, others = not withheld(run), []
+        full = self.full and given
         for path in sorted((self.root / run.folder).iterdir()):
             relative = path.relative_to(self.root).as_posix()
             if path.name.startswith(".") or path.name == "run.json":
                 continue
             if path.is_dir():
-                others.append(self._folder(path, relative))
-            elif self.full or (path.suffix in COPIED and path.stat().st_size <= _COPIED_BYTES):
+                others.append(self._folder(path, relative, full))
+            elif full or (given and path.suffix in COPIED and path.stat().st_size <= _COPIED_BYTES):
                 others.append(self._file(relative))
             else:
                 others.append(self._absent("File", relative, sha256_file(path), path.stat().st_size))
@@ -233,9 +240,9 @@ class _Maker:
         facts = {"name": Path(relative).name, "sha256": sha256_file(path), "contentSize": str(path.stat().st_size)}
         return self.crate.add_file(path, relative, properties=facts | properties)
 
-    def _folder(self, path: Path, relative: str) -> Any:
+    def _folder(self, path: Path, relative: str, full: bool) -> Any:
         files = sorted(each for each in path.rglob("*") if each.is_file())
-        if self.full:
+        if full:
             return self.crate.add_dataset(path, f"{relative}/", properties={"name": path.name})
         content = [(each.relative_to(path).as_posix(), sha256_file(each)) for each in files]
         size = sum(each.stat().st_size for each in files)

@@ -30,7 +30,11 @@ def table(root: Path) -> Table:
 
 @pytest.fixture
 def repository(tmp_path: Path, root: Path, table: Table) -> Path:
-    folder = tmp_path / "repository"
+    return with_finished(tmp_path / "repository", root, table)
+
+
+def with_finished(folder: Path, root: Path, table: Table) -> Path:
+    """A copy of the repository in which everything of a table is finished."""
     for name in ("config", "workflow", "envs"):
         shutil.copytree(root / name, folder / name)
     shutil.copy(root / "Snakefile", folder)
@@ -175,6 +179,19 @@ class TestContent:
         assert set(ids(entities["./"]["hasPart"])) <= set(entities)
         assert not list(crate.rglob("photo.png"))
         assert entities["#data-scenes"]["usageInfo"] == "Licence: Apache-2.0"
+
+    def test_nor_is_what_keeps_them_in_another_form(self, tmp_path: Path, root: Path) -> None:
+        table = Workbench(root, {"scale": "demo"}).plan("demo").table("diffdis/vae_reconstruction")
+        (run,) = [run for run in runs_of([table]) if run.role == "skeletons"]
+        repository = with_finished(tmp_path / "repository", root, table)
+        write_text(repository / run.folder / "lengths.csv", "of the true masks")
+        entities = made(repository, table, full=True)
+        crate = tmp_path / "crate"
+        assert [path.name for path in (crate / run.folder).rglob("*")] == ["run.json"]
+        absent = [id for id in entities if id.startswith("ni:")]
+        assert sorted(id.rpartition("/")[2] or "skeletons" for id in absent) == ["lengths.csv", "skeletons"]
+        (other,) = [run for run in table.predictions if run.stage == "predict"]
+        assert list((crate / other.folder).rglob("a.png"))
 
     def test_an_archive(self, repository: Path, table: Table) -> None:
         output = write_crate(repository, table, finished_runs(repository), repository.parent / "crate.zip")
