@@ -56,7 +56,12 @@ def open_session(connections: int) -> requests.Session:
 
 
 def download(
-    session: requests.Session, url: str, part: Path, size: int, received: Callable[[int], None] = lambda _: None
+    session: requests.Session,
+    url: str,
+    part: Path,
+    size: int,
+    received: Callable[[int], None] = lambda _: None,
+    wait: Callable[[float], None] | None = None,
 ) -> None:
     """Fill `part` with what `url` gives, continuing what it holds already.
 
@@ -69,6 +74,7 @@ def download(
         part: File to fill; bytes in it are continued with a Range request.
         size: Expected length in bytes.
         received: Called with the length of every piece that arrived; what it raises ends the download.
+        wait: Called with the seconds before another try, instead of `time.sleep`; what it raises ends the download.
 
     Raises:
         UnavailableError: the server refuses the file, or did not give it whole in `TRIES` tries.
@@ -77,7 +83,7 @@ def download(
     reason, answered, asked, failures = "", False, 0.0, 0
     while failures < TRIES:
         if failures:
-            _pause(failures, asked)
+            (wait or time.sleep)(_pause(failures, asked))
         asked, before = 0.0, _held(part)
         try:
             if _attempt(session, url, part, size, received):
@@ -148,7 +154,7 @@ def remote_size(session: requests.Session, url: str) -> int:
     reason, answered, asked = "", False, 0.0
     for failures in range(TRIES):
         if failures:
-            _pause(failures, asked)
+            time.sleep(_pause(failures, asked))
         try:
             # Not HEAD, which some servers refuse; the content is left where it is.
             with session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
@@ -168,9 +174,9 @@ def remote_size(session: requests.Session, url: str) -> int:
     raise UnavailableError(f"{reason} (tried {TRIES} times)", unreachable=not answered)
 
 
-def _pause(failures: int, asked: float) -> None:
-    """Wait before the next try: twice as long each time, or as long as the server asks."""
-    time.sleep(max(PAUSE_SECONDS * 2 ** (failures - 1), asked))
+def _pause(failures: int, asked: float) -> float:
+    """Seconds before the next try: twice as many each time, or as many as the server asks."""
+    return max(PAUSE_SECONDS * 2 ** (failures - 1), asked)
 
 
 class _TryAgainError(Exception):

@@ -219,7 +219,7 @@ class _Fetching:
         if self._unreachable[host] >= UNREACHABLE_LIMIT:
             raise UnavailableError("the server could not be reached (no longer asked)")
         try:
-            download(self._session, file, part, entry.size, self._show)
+            download(self._session, file, part, entry.size, self._show, self._wait)
         except UnavailableError as error:
             with self._lock:
                 self._unreachable[host] = self._unreachable[host] + 1 if error.unreachable else 0
@@ -234,6 +234,11 @@ class _Fetching:
             self._received += received
             note = f"{self._received / 1e6:.1f} of {self._needed / 1e6:.1f} MB" if self._received else ""
             self._display.update(self._finished, note)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before a server is asked again, but no longer than somebody waits for the file."""
+        if self._stop.wait(seconds):
+            raise _StoppedError
 
     def _quarantine(self, file: Path, entry: ManifestEntry, origin: str, fault: str) -> None:
         with self._lock:

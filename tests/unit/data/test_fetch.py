@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from PIL import Image
 
 from edgebench.data import checks as checks_module
 from edgebench.data import download as download_module
+from edgebench.data import mirrors as mirrors_module
 from edgebench.data.adapters.bsds_mat import write_bsds_annotation
 from edgebench.data.fetch import fetch
 from edgebench.data.manifest import ManifestEntry, scan_folder
@@ -157,12 +157,29 @@ def test_one_server_is_asked_for_few_files_at_a_time(server, origin, manifest, t
 
 def test_a_busy_server_is_left_alone_as_long_as_it_asks(server, origin, manifest, tmp_path, monkeypatch):
     pauses: list[float] = []
-    monkeypatch.setattr(download_module, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    monkeypatch.setattr(mirrors_module._Fetching, "_wait", lambda _, seconds: pauses.append(seconds))
     monkeypatch.setattr(download_module, "LONGEST_PAUSE_SECONDS", 5.0)
     server.mood["images/test/a.png"] = "busy once"
     fetch(DEFINITION, manifest, tmp_path / "data", [server.url])
     assert pauses == [5.0]
     assert content(tmp_path / "data") == content(origin)
+
+
+def test_nobody_waits_for_a_busy_server_once_the_call_is_over(server, origin, manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module, "LONGEST_PAUSE_SECONDS", 7.0)
+    server.mood["images/test/a.png"] = "busy once"
+    showing = mirrors_module._Fetching._show
+
+    def stopped(self, received):
+        if not received:  # a file is finished
+            raise KeyboardInterrupt
+        showing(self, received)
+
+    monkeypatch.setattr(mirrors_module._Fetching, "_show", stopped)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(DEFINITION, manifest, tmp_path / "data", [server.url], jobs=8)
+    assert time.monotonic() - begun < 4
 
 
 def test_redirects_are_followed(server, origin, manifest, tmp_path):
