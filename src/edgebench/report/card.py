@@ -17,6 +17,8 @@ from edgebench.report.lineage import Finished, upstream, users
 Map = dict[str, Any]
 
 WEIGHTS = "weights.safetensors"
+BACKBONE = "pretrained"
+"""The input of a training whose network stays part of what is trained, unlike the weights that another starts from."""
 # Identifiers of the hub, for licences that our definitions name in words.
 _HUB_LICENCES = {
     "Apache-2.0": "apache-2.0",
@@ -143,10 +145,22 @@ def _licence(sources: list[Map]) -> Map:
     return {"license": "other", "license_name": "terms-of-data-and-weights", "license_link": "#terms"}
 
 
+def _predictions(id: str, runs: Mapping[str, Finished]) -> list[Finished]:
+    """Predictions with the weights, also as the backbone of other weights, and what was predicted from these."""
+    built = [each.record["id"] for each in users(id, runs, "train") if each.record["inputs"].get(BACKBONE) == id]
+    found: dict[str, Finished] = {}
+    waiting = [id, *built]
+    while waiting:
+        new = {each.record["id"]: each for each in users(waiting.pop(0), runs, "predict")}
+        waiting += [each for each in new if each not in found]
+        found |= new
+    return list(found.values())
+
+
 def _numbers(id: str, runs: Mapping[str, Finished], bench: Workbench) -> list[Map]:
-    """Every column of every evaluation of a run that predicted with the weights."""
+    """Every column of every evaluation of what the weights predicted."""
     found = []
-    for predict in users(id, runs, "predict"):
+    for predict in _predictions(id, runs):
         for evaluation in users(predict.record["id"], runs, "evaluate"):
             try:
                 scores = json.loads((bench.root / evaluation.folder / "scores.json").read_text())

@@ -66,6 +66,28 @@ class TestCard:
         for _, value in expected:
             assert f"{value:.3f}" in text
 
+    def test_numbers_of_what_was_predicted_from_its_predictions_count(self, repository: Path, root: Path) -> None:
+        trace = Workbench(root, {"scale": "demo"}).plan("demo").table("trace/components")
+        for number, run in enumerate(runs_of([trace])):
+            place = finish(repository, run)
+            if run.stage == "evaluate":
+                write_json(place / "scores.json", {"columns": {"ap": number / 1000}, "n_images": 24})
+        edges = {run.id: run.inputs["predictions"].inputs.get("edges") for run in trace.evaluations}
+        used = {
+            "distill": {id for id, run in edges.items() if run and "weights" in run.inputs},
+            "pretrain": {id for id, run in edges.items() if run},  # the network that `distill` adapts
+        }
+        assert 0 < len(used["distill"]) < len(used["pretrain"]) < len(edges)
+        for method, role in (("trace", "distill"), ("trace_backbone", "pretrain")):
+            runs = finished_runs(repository)
+            (record,) = [
+                each.record
+                for each in runs.values()
+                if each.record["settings"].get("method") == method and each.record["stage"] == "train"
+            ]
+            text = model_card(record, runs, Workbench(repository))
+            assert {(each.metric_config or "")[4:14] for each in metadata(text).eval_results or []} == used[role]
+
     def test_says_what_made_the_weights(self, repository: Path) -> None:
         text, record = card_of(repository, "finetune")
         weights = repository / f"results/runs/finetune/{record['label']}-{record['id']}/weights.safetensors"
