@@ -154,8 +154,9 @@ def look(
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """Folders of runs by `ROLE/NAME`."""
-    return {f"{path.parent.name}/{path.name}": path for path in sorted((root / "results" / "runs").glob("*/*/"))}
+    """Folders of runs by `ROLE/NAME`; a hidden role is none, but what `edgebench pull` unpacks there."""
+    found = sorted((root / "results" / "runs").glob("[!.]*/*/"))
+    return {f"{path.parent.name}/{path.name}": path for path in found}
 
 
 def _size(folder: Path) -> int:

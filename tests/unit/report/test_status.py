@@ -277,6 +277,10 @@ class TestWhatNoLongerFits:
             "unfinished, and not of the present plan",
         )
 
+    def test_what_is_being_pulled_is_no_run(self, tmp_path: Path, plan: Plan, table: Table) -> None:
+        write_text(tmp_path / "results/runs/.part-x-0000000000-abc/maps/a.png", "pixels")
+        assert seen(tmp_path, plan, table).left == []
+
     def test_tables_and_figures_that_show_something_else(self, tmp_path: Path, plan: Plan, table: Table) -> None:
         finish_all(tmp_path, table)
         write_json(tmp_path / table.files[-1], {"id": "0" * 10, "made_of": table.spec() | {"title": "Another"}})
