@@ -163,6 +163,20 @@ class TestPublishing:
         assert published.git("status", "--porcelain") == ""
         assert {path: path.stat().st_mtime_ns for path in published.folder.glob("artifacts/*/*.tar")} == before
 
+    def test_after_damage_or_a_conflict_it_repairs(self, published: Sharing, tmp_path: Path) -> None:
+        shutil.copytree(published.folder, tmp_path / "copy", symlinks=True)
+        copy = Sharing(tmp_path / "copy")
+        artifact = copy.artifacts("predict")[0]
+        archive = copy.folder / artifact.archive
+        good = archive.read_bytes()
+        for each in (archive, copy.object(artifact, copy.folder / ".dvc/cache")):
+            damage(each)  # which often are one file
+        catalogue = (copy.folder / "dvc.yaml").read_text()
+        (copy.folder / "dvc.yaml").write_text(f"<<<<<<< HEAD\n{catalogue}=======\n>>>>>>> other\n")
+        copy.edgebench("publish", "memo/classical")
+        assert copy.git("status", "--porcelain") == ""
+        assert archive.read_bytes() == copy.object(artifact, copy.folder / ".dvc/cache").read_bytes() == good
+
     def test_unfinished_runs_are_refused(self, published: Sharing, tmp_path: Path) -> None:
         shutil.copytree(published.folder, tmp_path / "copy", symlinks=True)
         copy = Sharing(tmp_path / "copy")
@@ -183,7 +197,12 @@ class TestPublishing:
         assert f"mismatch: results/runs/predict/{sobel.name} was shared with other bytes (run.json differs)" in said
         assert copy.git("status", "--porcelain") == ""
         assert f"made here  predict/{sobel.name}" in copy.edgebench("pull", sobel.name)
+        shutil.rmtree(copy.folder / "results/tables")
+        assert f"not pulled the table {TABLE}" in copy.edgebench("pull", "memo/classical")
+        assert not (copy.folder / "results/tables").exists()
         assert json.loads((sobel / "run.json").read_text())["seconds"] == 1.5
+        copy.run("sh", "-c", said.split("`")[3])  # what it says to type to share this one instead
+        assert "1 runs are new" in copy.edgebench("publish", sobel.name, "--no-push")
 
     def test_without_a_remote_it_says_how_to_name_one(self, published: Sharing, tmp_path: Path) -> None:
         shutil.copytree(published.folder, tmp_path / "copy", symlinks=True)
@@ -236,6 +255,14 @@ class TestPulling:
         output = clone.snakemake("tables", "-n", *automatic)
         assert output.count("It is not shared.") == 3
         assert output.count(": Pulling ") == 5
+
+    def test_an_unfinished_attempt_gives_way_and_is_named(self, clone: Sharing) -> None:
+        one, other = clone.artifacts("predict")[:2]
+        (clone.folder / one.folder).mkdir(parents=True)
+        (clone.folder / one.folder / ".unfinished").touch()
+        assert "an unfinished attempt that lay there was replaced" in clone.edgebench("pull", one.id)
+        assert not (clone.folder / one.folder / ".unfinished").exists()
+        assert "unfinished" not in clone.edgebench("pull", other.id)
 
     def test_two_at_once_wait_for_one_another(self, clone: Sharing) -> None:
         command = [sys.executable, "-m", "edgebench", "pull", "memo/classical"]

@@ -89,7 +89,8 @@ def pull(
         edgebench pull memo-bsds500-8c17b5d2b1
     """
     from edgebench.plan.catalogue import read_catalogue
-    from edgebench.share.catalogue import restore_table
+    from edgebench.plan.tables import runs_of
+    from edgebench.share.catalogue import is_restorable, restore_table
     from edgebench.share.pull import pull as bring
 
     bench = workbench(root, changes)
@@ -105,11 +106,12 @@ def pull(
         tables, runs = _resolve(bench, target, scale)
         wanted = [catalogue[run.folder] for run in runs if run.folder in catalogue]
         missing = [run for run in runs if run.folder not in catalogue and not (bench.root / run.record).exists()]
-    failed = []
+    failed, own = [], set()
     for outcome in bring(bench.root, wanted):
         line = f"{outcome.state:9}  {outcome.artifact.role}/{outcome.artifact.name}"
         print(f"{line}: {outcome.note}" if outcome.note else line)
         failed += [outcome] if outcome.failed else []
+        own |= {outcome.artifact.folder} if outcome.state == "made here" else set()
     for run in missing:
         why = "data and released weights come from their owners" if run.stage == "fetch" else "not shared"
         print(f"{'missing':9}  {run.role}/{run.name}: {why}; snakemake brings or makes it when it is needed")
@@ -119,8 +121,13 @@ def pull(
             f"({failed[0].state}). Nothing of them is used. To make them here instead: `snakemake ... --config "
             f"checkpoints=build`."
         )
-    for table in tables:
-        if restore_table(bench.root, table):
+    for table in (each for each in tables if is_restorable(bench.root, each)):
+        if any(run.folder in own for run in runs_of([table])):
+            print(
+                f"not pulled the table {table.files[0]}: some of its runs were made here; snakemake makes it of these"
+            )
+        else:
+            restore_table(bench.root, table)
             print(f"{'pulled':9}  the table {table.files[0]}")
 
 

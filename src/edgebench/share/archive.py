@@ -119,11 +119,23 @@ def unpack(archive: Path, files: Mapping[str, Content], folder: Path) -> None:
         temporary.chmod(0o755)
         _extract(archive, files, temporary)
         os.sync()  # once for thousands of files: after a power cut there is no record without the files it speaks for
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put `new` in the place of `folder`, whose files go only once `new` stands there."""
+    old = new.with_name(f"{new.name}-old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _extract(archive: Path, files: Mapping[str, Content], folder: Path) -> None:

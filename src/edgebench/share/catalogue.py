@@ -76,17 +76,15 @@ def share_table(root: Path, table: Table) -> bool:
     return True
 
 
-def restore_table(root: Path, table: Table) -> bool:
-    """Copy a shared table to where the workflow makes it, unless such a one stands there.
-
-    Returns:
-        Whether it was copied.
-    """
+def is_restorable(root: Path, table: Table) -> bool:
+    """Whether a shared table shows what the plan says, and none such stands where the workflow makes it."""
     source, target = root / shared_table(table), root / f"results/tables/{table.scale_name}/{table.name}"
-    if recorded_id(_with(source, ".json")) != table.id or recorded_id(_with(target, ".json")) == table.id:
-        return False
-    _copy(source, target)
-    return True
+    return recorded_id(_with(source, ".json")) == table.id and recorded_id(_with(target, ".json")) != table.id
+
+
+def restore_table(root: Path, table: Table) -> None:
+    """Copy a shared table to where the workflow makes it."""
+    _copy(root / shared_table(table), root / f"results/tables/{table.scale_name}/{table.name}")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,16 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from edgebench.errors import EdgebenchError
+from edgebench.plan.catalogue import Artifact
 
 LOCK = ".dvc/tmp/edgebench.lock"
 _TARGETS = 500
 """Files named in one call, so that a command line is never too long."""
+# By a regular expression for what DVC says; digits alone also stand in the names of runs.
 HINTS = {
     "no remote": "Name one: `dvc remote add --default NAME URL`.",
     "credentials": "Give DVC yours: docs/sharing.md, 'Access'.",
     "forbidden": "Give DVC credentials that may do this: docs/sharing.md, 'Access'.",
-    "403": "Give DVC credentials that may do this: docs/sharing.md, 'Access'.",
+    r"\b403\b": "Give DVC credentials that may do this: docs/sharing.md, 'Access'.",
     "permission denied": "Give DVC credentials that may do this: docs/sharing.md, 'Access'.",
     "access denied": "Give DVC credentials that may do this: docs/sharing.md, 'Access'.",
     "no space left": "Free some space, then run the same command again.",
@@ -83,9 +88,15 @@ def locked(root: Path) -> Iterator[Dvc]:
         yield Dvc(root, file.fileno())
 
 
+def cached(root: Path, artifact: Artifact) -> str:
+    """Where DVC's cache holds the archive that a pointer means, unless the person moved the cache."""
+    md5 = str(yaml.safe_load((root / artifact.pointer).read_text())["outs"][0].get("md5", ""))
+    return f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+
+
 def explain(printed: str) -> str:
     """What DVC printed when it failed, as one paragraph that ends with what to do, where that is known."""
     _, found, error = printed.partition("ERROR: ")
     said = " ".join((error if found else printed).split("\n\n")[0].split())
-    hint = next((hint for sign, hint in HINTS.items() if sign in said.lower()), "")
+    hint = next((hint for sign, hint in HINTS.items() if re.search(sign, said.lower())), "")
     return f"DVC says: {said.rstrip('.')}. {hint}".strip()

@@ -15,7 +15,7 @@ from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
 from edgebench.share.archive import differences, pack, remove_parts
 from edgebench.share.catalogue import share_table, write_catalogue
-from edgebench.share.dvc import Dvc, locked
+from edgebench.share.dvc import Dvc, cached, locked
 from edgebench.share.manifest import Archive, make_manifest, origins, read_manifest
 
 
@@ -99,6 +99,7 @@ def publish(root: Path, runs: list[Run], tables: list[Table], push: bool = True)
                 done.added.append(run)
                 done.bytes += size
         archives = [Artifact(run.role, run.name) for run in here]
+        write_catalogue(root)  # before DVC reads it, which after a conflict it could not
         _track(dvc, archives)
         for table in tables:
             (done.tables if share_table(root, table) else done.stale).append(table)
@@ -126,7 +127,7 @@ def _require_unchanged(root: Path, known: Iterable[tuple[Run, Artifact]]) -> Non
             raise DataError(
                 f"mismatch: {run.folder} was shared with other bytes ({found[0]}). A run that is made again differs in "
                 f"times at least. To keep what is shared, delete the folder and type `edgebench pull {run.name}`; to "
-                f"share this one instead: `git rm {artifact.manifest} {artifact.pointer}`, and publish again."
+                f"share this one instead: `rm {artifact.manifest} {artifact.pointer}`, and publish again."
             )
 
 
@@ -145,20 +146,27 @@ def _prepare(root: Path, run: Run, artifact: Artifact, shared: bool) -> int:
     archive, folder = root / artifact.archive, root / run.folder
     remove_parts(archive.parent)
     known = read_manifest(root, artifact) if (root / artifact.manifest).is_file() else None
-    packed_before = known and archive.is_file() and archive.stat().st_size == known.archive.bytes
+    # Not by the size alone: DVC would take a damaged archive for another one, and point to that.
+    packed_before = known and archive.is_file() and _describe(archive) == known.archive
+    if known and archive.is_file() and not packed_before and (root / artifact.pointer).is_file():
+        (root / cached(root, artifact)).unlink(missing_ok=True)  # often the same file, which DVC would not take again
     if known and packed_before and (shared or not differences(folder, known.contents)):
         return known.archive.bytes
     record = read_json(root / run.record)
     if record.get("id") != run.id:
         raise DataError(f"{run.record}: is the record of run {record.get('id')}. Delete the folder and make it again.")
     files = pack(folder, archive)
-    packed = Archive(bytes=archive.stat().st_size, sha256=sha256_file(archive))
+    packed = _describe(archive)
     if not shared:
         write_text(root / artifact.manifest, make_manifest(run, record, files, packed).text())
     elif known and packed != known.archive:
         archive.unlink()
         raise DataError(f"{artifact.manifest}: the same files give another archive now. Restore it with git.")
     return packed.bytes
+
+
+def _describe(archive: Path) -> Archive:
+    return Archive(bytes=archive.stat().st_size, sha256=sha256_file(archive))
 
 
 def _track(dvc: Dvc, artifacts: list[Artifact]) -> None:

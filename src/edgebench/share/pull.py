@@ -11,9 +11,10 @@ import yaml
 
 from edgebench.errors import EdgebenchError
 from edgebench.files import sha256_file
+from edgebench.plan.attempts import UNFINISHED
 from edgebench.plan.catalogue import Artifact
 from edgebench.share.archive import differences, unpack
-from edgebench.share.dvc import Dvc, locked
+from edgebench.share.dvc import Dvc, cached, locked
 from edgebench.share.manifest import Manifest, read_manifest
 from edgebench.stages.alone import alone
 from edgebench.stages.record import RECORD
@@ -118,7 +119,7 @@ def _unpacked(root: Path, artifact: Artifact, manifest: Manifest, complaint: str
             artifact,
             "mismatch",
             f"{artifact.archive} is not the archive that was shared (SHA-256). Type `rm -f {artifact.archive} "
-            f"{_cached(root, artifact)}` and pull again. If that brings the same, the remote holds a damaged object: "
+            f"{cached(root, artifact)}` and pull again. If that brings the same, the remote holds a damaged object: "
             f"whoever shared it deletes that and publishes again.",
         )
     folder = root / artifact.folder
@@ -126,13 +127,8 @@ def _unpacked(root: Path, artifact: Artifact, manifest: Manifest, complaint: str
         with alone(root / f"results/plan/runs/{artifact.id}.lock", folder):  # as the job that would make it
             if (folder / RECORD).exists():
                 return _present(root, artifact, manifest)
+            replaced = (folder / UNFINISHED).exists()
             unpack(archive, manifest.contents, folder)
     except EdgebenchError as error:
         return Outcome(artifact, "mismatch", str(error))
-    return Outcome(artifact, "pulled")
-
-
-def _cached(root: Path, artifact: Artifact) -> str:
-    """Where DVC's cache holds the archive, unless the person moved the cache."""
-    md5 = str(yaml.safe_load((root / artifact.pointer).read_text())["outs"][0].get("md5", ""))
-    return f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+    return Outcome(artifact, "pulled", "an unfinished attempt that lay there was replaced." if replaced else "")

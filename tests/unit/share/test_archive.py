@@ -76,6 +76,28 @@ class TestPacking:
         expected = ["run.json is missing", "maps/a.png differs", "more is not one of its files"]
         assert differences(there, files) == expected
 
+    def test_what_stood_there_goes_last(
+        self, run: Path, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = pack(run, tmp_path / "run.tar")
+        there.mkdir(parents=True)
+        (there / "checkpoint").write_text("of hours")
+        rename = Path.rename
+
+        def failing(self: Path, target: Path) -> Path:
+            if target == there and (self / "run.json").exists():
+                raise OSError(5, "Input/output error")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            unpack(tmp_path / "run.tar", files, there)
+        assert [path.name for path in there.iterdir()] == ["checkpoint"]
+        monkeypatch.undo()
+        unpack(tmp_path / "run.tar", files, there)
+        assert differences(there, files) == []
+        assert not list(tmp_path.glob(".part-*"))
+
     def test_links_are_refused(self, run: Path, tmp_path: Path) -> None:
         (run / "weights").symlink_to("/elsewhere")
         with pytest.raises(DataError, match="weights: is a link"):

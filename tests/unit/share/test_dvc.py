@@ -25,12 +25,17 @@ from edgebench.share.dvc import explain, locked
             "default. Name one: `dvc remote add --default NAME URL`.",
         ),
         ("ERROR: unexpected error - [Errno 28] No space left on device", "Free some space"),
+        ("ERROR: an error occurred (403) when calling HeadObject", "Give DVC credentials that may do this"),
         ("ERROR: something new", "DVC says: something new."),
         ("killed", "DVC says: killed."),
     ],
 )
 def test_complaints_end_with_what_to_do(printed: str, said: str) -> None:
     assert said in explain(printed)
+
+
+def test_the_name_of_a_run_is_no_status() -> None:
+    assert explain("ERROR: sobel-84031b2c3d.tar went away") == "DVC says: sobel-84031b2c3d.tar went away."
 
 
 def test_without_dvc_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
