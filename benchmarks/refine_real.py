@@ -41,8 +41,8 @@ SETS: dict[str, tuple[str, str, dict[str, Any]]] = {
 HOW = {
     "refined": RefineSettings(),
     "refined, cells of 2 pixels": RefineSettings(stride=2),
-    "refined, swallowed pixels given back": RefineSettings(swallowed="nearest"),
-    "cut only": RefineSettings(order="components_only"),
+    "refined, swallowed pixels dropped": RefineSettings(swallowed="drop"),
+    "cut only": RefineSettings(order="components_only", swallowed="drop"),
 }
 
 

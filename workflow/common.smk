@@ -114,7 +114,7 @@ def not_shared(wildcards):
 def launcher(wildcards):
     """How a training is started: as one process, or as one per GPU where the plan asks for several."""
     explained(bench.require_trained, [run_of(wildcards)])
-    return launch(EDGEBENCH, run_of(wildcards).resources)
+    return launch(EDGEBENCH, run_of(wildcards).resources, own_cluster.warn_seconds)
 
 
 def files_of(scale, kind):

@@ -34,8 +34,8 @@ def job(jobscript: Path, folder: Path) -> dict[str, Any]:
     asked = properties["resources"]
     content: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text())
     content["metadata"].setdefault("annotations", {})["edgebench/rule"] = properties["rule"]
-    content["spec"]["activeDeadlineSeconds"] = asked["runtime"] * 60
     pod = content["spec"]["template"]["spec"]
+    pod["activeDeadlineSeconds"] = asked["runtime"] * 60  # a pod's count begins when it has a node, a job's before
     if asked.get("machine_type"):
         pod.setdefault("nodeSelector", {})["node.kubernetes.io/instance-type"] = asked["machine_type"]
     container = pod["containers"][0]
@@ -47,17 +47,17 @@ def job(jobscript: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def kubectl(*arguments: str, text: str | None = None) -> str:
-    """What kubectl prints; its own message ends this program."""
+def kubectl(*arguments: str, text: str | None = None) -> str | None:
+    """What kubectl prints; None where it could not do it, which it says itself."""
     done = subprocess.run(["kubectl", *arguments], input=text, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(done.returncode)
-    return done.stdout.strip()
+    return None if done.returncode else done.stdout.strip()
 
 
 def status(name: str) -> str:
     """`running`, `success` or `failed`; a job that is gone has failed."""
     answer = kubectl("get", name, "--ignore-not-found", "-o", "json")
+    if answer is None:  # the server did not answer this time, which would end the whole workflow
+        return "running"
     if not answer:
         return "failed"
     conditions = json.loads(answer).get("status", {}).get("conditions") or []
@@ -68,6 +68,7 @@ def status(name: str) -> str:
 if __name__ == "__main__":
     what, given = sys.argv[1:]
     if what == "submit":
-        print(kubectl("create", "-o", "name", "-f", "-", text=json.dumps(job(Path(given), Path.cwd()))))
+        name = kubectl("create", "-o", "name", "-f", "-", text=json.dumps(job(Path(given), Path.cwd())))
+        sys.exit("The pod was not created.") if name is None else print(name)
     else:
         print(status(given))

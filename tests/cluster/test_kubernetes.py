@@ -43,12 +43,12 @@ def test_a_training_whose_pod_is_ended_goes_on(pods: Path, root: Path, tmp_path:
     assert record["resumed_from_step"] > 0
     assert "it was told to (SIGTERM" in (pods / "edgebench-0.log").read_text()
     assert "job.batch/edgebench-1" in printed
-    one, two = (json.loads((pods / f"edgebench-{n}.json").read_text())["spec"] for n in (0, 1))
-    container = one["template"]["spec"]["containers"][0]
+    one, two = (json.loads((pods / f"edgebench-{n}.json").read_text())["spec"]["template"]["spec"] for n in (0, 1))
+    container = one["containers"][0]
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "2048Mi", "nvidia.com/gpu": "1"}
-    assert one["template"]["spec"]["nodeSelector"] == {"node.kubernetes.io/instance-type": "a2-highgpu-1g"}
+    assert one["nodeSelector"] == {"node.kubernetes.io/instance-type": "a2-highgpu-1g"}
     assert (one["activeDeadlineSeconds"], two["activeDeadlineSeconds"]) == (420, 840)
-    assert two["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "3072Mi"
+    assert two["containers"][0]["resources"]["limits"]["memory"] == "3072Mi"
 
 
 def _ended_once_it_trains(pods: Path, log: Path):

@@ -59,16 +59,16 @@ def since(slurm: Slurm, before: list[Job]) -> list[Job]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "asked"), [("slurm", "--gpus=fake:1"), ("profiles/slurm-gres", "--gres=gpu:fake:1")]
+    ("profile", "asked"), [("slurm", "--gpus=fake:2"), ("profiles/slurm-gres", "--gres=gpu:fake:2")]
 )
-def test_a_table_whose_prediction_asks_for_a_gpu(
+def test_a_table_whose_prediction_asks_for_gpus(
     slurm: Slurm, root: Path, tmp_path: Path, profile: str, asked: str
 ) -> None:
     classical = {**CLASSICAL, "matrix": {}, "protocol": ["crispness"], "columns": ["ac"], "claims": [], "figures": []}
     repository = copy_repository(root, tmp_path / "table", {"classical": classical})
     repository.write("config/cluster.yaml", CLUSTER | {"gpu": {"partition": "gpu", "gpu_type": "fake"}})
     before = slurm.jobs()
-    arguments = ("tables", "--config", "set={predict.resources: {gpus: 1}}")
+    arguments = ("tables", "--config", "set={predict.resources: {gpus: 2}}")
     printed = repository.snakemake("--profile", profile, *SOON, *arguments)
     assert "Sobel" in (repository.folder / "results/tables/demo/memo/classical.md").read_text()
     predict, evaluate, table = since(slurm, before)
@@ -76,7 +76,8 @@ def test_a_table_whose_prediction_asks_for_a_gpu(
     assert {job.account for job in (predict, evaluate, table)} == {ACCOUNT}
     assert [job.partition for job in (predict, evaluate, table)] == ["gpu", "cpu", "cpu"]
     assert asked in predict.submitted
-    assert "gres/gpu=1" in predict.requested
+    assert "--nodes=1" in predict.submitted
+    assert "gres/gpu=2" in predict.requested
     assert not re.search("--gpus|--gres|gres/gpu", evaluate.submitted + evaluate.requested)
     # Fetching needs the network, which nodes may not have: it ran here and is not among SLURM's jobs.
     assert re.search(r"^Job \d+: Fetching ", printed, re.MULTILINE)

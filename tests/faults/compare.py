@@ -11,6 +11,7 @@ from typing import Any
 
 OF_THIS_CALL = {
     *("start", "end", "seconds", "gpu_seconds", "seconds_per_image", "training_seconds", "peak_memory_mb"),
+    "resumed_from_step",
     "origins",  # of the files that the last call of a fetch brought
 }
 """Entries of `run.json` that tell one call from another. They must be there; their values count for nothing."""

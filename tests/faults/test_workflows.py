@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,15 +39,20 @@ def start(repository: Repository) -> subprocess.Popen[str]:
     )
 
 
-def kill_session(workflow: subprocess.Popen[str]) -> None:
-    """Kill a workflow and every process that it or its jobs started, as a machine does that goes down."""
+def session(workflow: subprocess.Popen[str]) -> Iterator[int]:
+    """A workflow and every process that it or its jobs started, as far as they live."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            *_, session = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(session) == workflow.pid:
-                os.kill(int(stat.parent.name), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended by itself meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended by itself meanwhile
+            *_, leader = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(leader) == workflow.pid:
+                yield int(stat.parent.name)
+
+
+def kill_session(workflow: subprocess.Popen[str]) -> None:
+    """Kill all of a workflow's processes, as a machine does that goes down."""
+    for process in session(workflow):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     workflow.wait(60)
 
 
@@ -99,6 +106,32 @@ def test_a_workflow_that_is_killed(
     tally.losses = losses(struck, calm)
     assert struck.planned("tables", "figures") == {}
     assert tally.losses == []
+
+
+def test_jobs_that_outlive_snakemake(undisturbed: Repository, root: Path, tally: Tally, tmp_path: Path) -> None:
+    """Snakemake alone is killed; what its jobs finish afterwards is not done again."""
+    calm = undisturbed
+    tally.stage, tally.faults = "workflow, Snakemake alone", 1
+    repository = copy_repository(root, tmp_path / "orphans", {"classical": EXPERIMENT})
+    workflow = start(repository)
+    begun: list[Path] = []
+    while not begun:
+        assert workflow.poll() is None
+        begun = list(repository.folder.glob("results/runs/predict/*/.unfinished"))
+        time.sleep(0.01)
+    workflow.kill()
+    workflow.wait(60)
+    deadline = time.monotonic() + 120
+    while any(session(workflow)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    made = [path.with_name("run.json") for path in begun]
+    numbers = [path.stat().st_ino for path in made]
+    repository.snakemake("--unlock")
+    repository.snakemake(*TARGETS)
+    tally.repeated = sum(path.stat().st_ino != number for path, number in zip(made, numbers, strict=True))
+    tally.losses = losses(repository, calm)
+    assert tally.losses == []
+    assert tally.repeated == 0
 
 
 def test_two_workflows_on_one_folder(undisturbed: Repository, root: Path, tally: Tally, tmp_path: Path) -> None:

@@ -101,11 +101,12 @@ rule report_page:
         style=quote(f"{workflow.basedir}/workflow/captions/report.css"),
         config=same_config,
         edgebench=EDGEBENCH,
+        collected="results/report/.part-{scale}{paper}.html",
     message:
         "Collecting the report {output}."
     shell:
-        "({params.snakemake} --nolock --config {params.config} --report {output} --report-stylesheet {params.style}"
-        " -- {input} && {params.edgebench} page {output}) 2>&1 | (trap '' TERM INT; exec tee {log})"
+        "({params.snakemake} --nolock --config {params.config} --report {params.collected} --report-stylesheet {params.style}"
+        " -- {input} && {params.edgebench} page {params.collected} {output}) 2>&1 | (trap '' TERM INT; exec tee {log})"
 
 
 rule report:

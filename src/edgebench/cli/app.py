@@ -115,12 +115,13 @@ def figure(
 
 @app.command(rich_help_panel="Called by Snakemake")
 def page(
-    report: Annotated[Path, typer.Argument(help="Page of Snakemake's HTML report, below results/report.")],
+    collected: Annotated[Path, typer.Argument(help="Page of Snakemake's HTML report.")],
+    report: Annotated[Path, typer.Argument(help="The finished page, below results/report.")],
 ) -> None:
     """Make a page of the HTML report light enough to mail."""
     from edgebench.report.page import finish_page
 
-    finish_page(report)
+    finish_page(collected, report)
 
 
 @app.command(rich_help_panel="Called by Snakemake")

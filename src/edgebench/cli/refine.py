@@ -75,8 +75,8 @@ def refine(
     ] = 0.25,
     swallowed: Annotated[
         Swallowed,
-        typer.Option(help="Pixels of a mask that no piece of it kept: dropped, or given to the nearest piece."),
-    ] = Swallowed.drop,
+        typer.Option(help="Pixels of a mask that no piece of it kept: given to the nearest piece, or dropped."),
+    ] = Swallowed.nearest,
     merge_above: Annotated[
         float, typer.Option(min=0, max=1, help="Masks of one class with a larger IoU are joined; 1 joins none.")
     ] = 0.5,

@@ -116,7 +116,8 @@ def request(
         stage: Stage of the run, or `table` or `figure`.
         role: Role of the run; empty for tables and figures.
         resources: As `Resources` of the run.
-        attempt: 1, and one more each time that the job is tried again; time and memory grow with it.
+        attempt: 1, and one more each time that the job is tried again. Time grows with it; memory to three times at
+            most, since a long training may be tried often for want of time alone.
 
     Returns:
         Resources by `NAMES`; None is not asked for.
@@ -132,7 +133,8 @@ def request(
         )
     share = cluster.share(stage, role, gpus > 0) if words else Share()
     minutes = _limited((share.minutes or resources["minutes"] * share.minutes_factor) * attempt, share.max_minutes)
-    memory = _limited((share.mem_gb or resources["mem_gb"] * share.mem_factor) * attempt * 1024, share.max_mem_gb, 1024)
+    mem_gb = (share.mem_gb or resources["mem_gb"] * share.mem_factor) * min(attempt, 3)
+    memory = _limited(mem_gb * 1024, share.max_mem_gb, 1024)
     asked: Asked = dict.fromkeys(NAMES) | {"runtime": minutes, "mem_mb": memory}
     if words is None:
         return asked | {"gpu": gpus}
@@ -151,6 +153,8 @@ def request(
         asked["gres"] = ":".join(filter(None, ["gpu", share.gpu_type, str(gpus)]))
     elif gpus:
         asked |= {"gpu": gpus * nodes, "gpu_model": share.gpu_type}
+    if nodes == 1 and gpus > 1:  # else SLURM may take them from several
+        asked["nodes"] = 1
     if nodes > 1:
         asked |= {"nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
         extra.append("--ntasks-per-node=1")
@@ -164,7 +168,7 @@ def _limited(amount: float, limit: int | None, unit: int = 1) -> int:
     return whole if limit is None else min(whole, limit * unit)
 
 
-def launch(command: str, resources: dict[str, Any]) -> str:
+def launch(command: str, resources: dict[str, Any], warn_seconds: int) -> str:
     """How a training is started, as words of a shell: one process, or one for each GPU on every node.
 
     On several nodes `srun` starts one agent each, and these find one another through the first node. Its
@@ -173,16 +177,18 @@ def launch(command: str, resources: dict[str, Any]) -> str:
     Args:
         command: `PYTHON -m MODULE`, the interpreter quoted.
         resources: As `Resources` of the run.
+        warn_seconds: What processes have to save a checkpoint when the job is told to end.
     """
     gpus, nodes = resources["gpus"], resources["nodes"]
     if nodes == 1 and gpus < 2:
         return command
     python, module = command.rsplit(" -m ", 1)
+    run = f"{python} -m torch.distributed.run --shutdown-timeout={warn_seconds}"
     if nodes == 1:
-        return f"{python} -m torch.distributed.run --standalone --nproc-per-node {gpus} -m {module}"
+        return f"{run} --standalone --nproc-per-node={gpus} -m {module}"
     return (
         f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={resources['cpus']} "
-        f"--kill-on-bad-exit=1 {python} -m torch.distributed.run --nnodes={nodes} --nproc-per-node={max(1, gpus)} "
+        f"--kill-on-bad-exit=1 {run} --nnodes={nodes} --nproc-per-node={max(1, gpus)} "
         f"--rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID "
         f"--rdzv-endpoint=$(hostname):$((20000 + SLURM_JOB_ID % 10000)) -m {module}"
     )

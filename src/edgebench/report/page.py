@@ -16,22 +16,24 @@ QUALITIES = (90, 80, 65, 50)
 _PICTURE = re.compile(r"data:image/png;[^,]{,300};base64,([A-Za-z0-9+/=]+)")
 
 
-def finish_page(path: Path) -> None:
+def finish_page(collected: Path, path: Path) -> None:
     """Recompress the large pictures of a finished page, name the page, and say how large it is.
 
     The pictures below `results/figures` stay as they are.
 
     Args:
-        path: The page; replaced as a whole.
+        collected: The page as Snakemake left it; deleted in the end.
+        path: The finished page, which appears as a whole.
 
     Raises:
         EdgebenchError: there is no such page.
     """
-    if not path.is_file():
-        raise EdgebenchError(f"{path}: no such page. Make it with: snakemake results/report/SCALE.html")
-    text = _PICTURE.sub(_lighter, path.read_text(encoding="utf-8"))
+    if not collected.is_file():
+        raise EdgebenchError(f"{collected}: no such page. Make it with: snakemake results/report/SCALE.html")
+    text = _PICTURE.sub(_lighter, collected.read_text(encoding="utf-8"))
     text = text.replace("<title>Snakemake Report</title>", f"<title>edgebench {path.stem}</title>", 1)
     write_text(path, text)
+    collected.unlink()
     size = path.stat().st_size / 1e6
     print(f"{path}: {size:.1f} MB.")
     if size > MAIL_MB:

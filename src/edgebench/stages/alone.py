@@ -36,7 +36,11 @@ def alone(lock: Path, folder: Path, shared: bool = False) -> Iterator[bool]:
     """
     if not lock.exists():
         require_writable(lock)
-    with lock.open("a") as file:
+    try:
+        file = lock.open("a+")  # NFS wants a file that can be read for a shared lock
+    except OSError as error:
+        raise EdgebenchError(f"{lock}: cannot be opened ({error.strerror}). Make it yours, or delete it.") from None
+    with file:
         yield _acquired(file.fileno(), folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 

@@ -15,12 +15,18 @@ _ADVICE = {
 }
 
 
+# As Python, PyTorch on a CPU, CUDA, and a loader's processes say it. Other faults of a GPU speak of memory, too.
+_SAID = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "shared memory")
+
+
 def short_of_memory(error: Exception) -> bool:
     """Whether `error` says that memory did not suffice, be it Python's, PyTorch's or a GPU's."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower())
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(each in said for each in _SAID))
 
 
 def how_to_save_memory(settings: Mapping[str, Any]) -> str:
     """What of a run's `settings` decides how much memory it takes, as advice; empty where nothing does."""
-    words = [advice for key, advice in _ADVICE.items() if key in settings and settings[key] not in (True, "bf16")]
+    open_to_change = (key for key in _ADVICE if settings.get(key, True) is not True and settings[key] != "bf16")
+    words = [_ADVICE[key] for key in open_to_change]
     return f"Less is needed with {', '.join(words)}." if words else ""

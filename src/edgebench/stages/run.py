@@ -83,11 +83,11 @@ def carry_out(spec_file: Path, threads: int = 1) -> Path:
         return spec.folder
     with alone(_lock(spec_file), spec.folder) as waited:
         finished = waited and (spec.folder / RECORD).exists()  # by another process meanwhile
-        if finished and not several:  # of several the others wait for this one in the training, which sees that, too
-            return spec.folder
         if not finished:
             _keep_folder(spec)
-        _with_record(stage, spec)
+            _with_record(stage, spec)
+        elif several:  # the others wait for this one in the training, which sees that there is nothing to do
+            _within_memory(stage, spec)
     return spec.folder
 
 

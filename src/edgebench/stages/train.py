@@ -221,6 +221,8 @@ def _trace(spec: RunSpec) -> Objective:
     config = DecoderConfig(
         settings["decoder_input"], settings["decoder_join"], settings["window"], settings["decoder_width"]
     )
+    if choose_device(settings["device"]) == "cuda":  # on a CPU the one pass that finds the levels takes minutes
+        backbone.network.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
     levels = find_levels(backbone, config, settings["blocks"])
     label_of = _pseudo_labels(spec.input("labels"), dataset.ids)
     student = Student(backbone, config, levels, settings["lora_rank"])

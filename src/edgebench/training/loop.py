@@ -91,6 +91,7 @@ def train(
             _publish(folder)
         accelerator.wait_for_everyone()
         done = all((folder / name).exists() for name in (WEIGHTS, LOG)) and not (folder / WORK).exists()
+        _require_same(accelerator, settings.steps if done else 0, folder)
         resumed_from = settings.steps if done else _train(objective, settings, folder, description, accelerator)
     finally:
         accelerator.end_training()
@@ -123,6 +124,7 @@ def _train(
         _check_identity(found, identity)
         state.restore(found)
     start = found.step if found else 0
+    _require_same(accelerator, start, folder)
     accelerator.wait_for_everyone()  # before the first process tidies what the others read
 
     batches = data.batches(
@@ -200,6 +202,18 @@ def _gradients(
         for name, value in {"loss": float(loss.detach()), **metrics}.items():
             means[name] = means.get(name, 0.0) + value / len(numbers)
     return means
+
+
+def _require_same(accelerator: Accelerator, step: int, folder: Path) -> None:
+    """Raise where processes found different states of the training, as nodes may that see shared files late."""
+    if accelerator.num_processes == 1:
+        return
+    found = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+    if len(set(found)) > 1:
+        raise EdgebenchError(
+            f"{folder}: the processes of this training found different checkpoints there, of steps "
+            f"{', '.join(map(str, found))}. Nodes may see files late on a network file system: run the same command again."
+        )
 
 
 def _agree(

@@ -143,7 +143,8 @@ def test_the_other_orders() -> None:
     mask, edges = two_rooms()
 
     def areas(**options: Any) -> list[int]:
-        return [int(each.sum()) for each in refine_masks(mask[None], edges, RefineSettings(**options)).masks]
+        settings = RefineSettings(swallowed="drop", **options)
+        return [int(each.sum()) for each in refine_masks(mask[None], edges, settings).masks]
 
     assert areas(order="components_only") == [24 * 16, 24 * 16]
     first, last = areas(order="components_first"), areas(order="propagate_first")
@@ -186,14 +187,14 @@ def test_what_wide_lines_swallow_goes_to_the_nearest_piece() -> None:
     mask[0, 10:50, 10:80] = True
     mask[1, 52:60, 42:50] = True  # under the line as a whole: no piece of it is left that could take its pixels
     few = {"order": "components_only", "merge_above": 1.0}
-    left, right = refine_masks(mask, edges, RefineSettings(**few)).masks  # type: ignore[arg-type]
+    left, right = refine_masks(mask, edges, RefineSettings(swallowed="drop", **few)).masks  # type: ignore[arg-type]
     assert not (left | right)[:, 40:52].any()
-    left, right = refine_masks(mask, edges, RefineSettings(swallowed="nearest", **few)).masks  # type: ignore[arg-type]
+    left, right = refine_masks(mask, edges, RefineSettings(**few)).masks  # type: ignore[arg-type]
     np.testing.assert_array_equal(left | right, mask[0])
     assert left[10:50, 10:46].all()
     assert right[10:50, 46:80].all()
     assert not (left & right).any()
-    grown = refine_masks(mask, edges, RefineSettings(swallowed="nearest")).masks
+    grown = refine_masks(mask, edges, RefineSettings()).masks
     assert (grown.any(0) & mask[0]).sum() == mask[0].sum()
 
 

@@ -213,6 +213,14 @@ class TestDice:
         assert on_grid(labels, (4, 4))[0].tolist() == [[1, 1, -1, -1], [1, 1, -1, -1], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
+def test_without_reconstruction_all_that_trains_has_a_gradient() -> None:
+    """Processes that train together wait for one of every parameter."""
+    own = objective(recon="off")
+    loss, _ = own.loss(own.model, batch_of(own), torch.Generator().manual_seed(0), 0)
+    found = gradients(own, loss)
+    assert {name for name, each in own.model.named_parameters() if each.requires_grad} == set(found)
+
+
 class TestReconstruction:
     """The three risks of the formula as it stands, measured."""
 
@@ -300,6 +308,19 @@ class TestMemory:
         assert gradient.keys() == expected.keys()
         for name, each in gradient.items():
             torch.testing.assert_close(each, expected[name], rtol=1e-3, atol=1e-6)
+
+    def test_what_decoding_keeps_is_the_latents_alone(self) -> None:
+        made, sizes = student(KINDS[0], made=random_backbone("sd15")), list[int]()
+        made.enable_gradient_checkpointing()
+        own, latents = objective(made), torch.randn(3, 4, 8, 8, requires_grad=True)
+
+        def noted(kept: Tensor) -> Tensor:
+            sizes.append(kept.numel())
+            return kept
+
+        with torch.autograd.graph.saved_tensors_hooks(noted, lambda kept: kept):
+            own._decoded(latents)
+        assert sum(sizes) <= latents.numel()
 
     @pytest.mark.parametrize("config", KINDS[:2], ids=lambda config: config.input)
     def test_gradients_are_those_of_whole_maps(self, config: DecoderConfig) -> None:

@@ -37,6 +37,11 @@ class TestSlurm:
         assert "gpu" not in request
         assert asked("slurm-gres", {"gpu": {"gpu_type": "a100"}})["gres"] == "gpu:a100:4"
 
+    @pytest.mark.parametrize("words", ["slurm", "slurm-gres"])
+    def test_several_gpus_are_of_one_node(self, words: Words) -> None:
+        assert asked(words, {})["nodes"] == 1
+        assert "nodes" not in asked(words, {}, SCORING, "evaluate")
+
     def test_partition_and_the_like(self) -> None:
         content = {
             "all": {"account": 1234, "partition": "any", "sbatch": "--exclude=node7"},
@@ -73,6 +78,7 @@ class TestSlurm:
         limited = {"gpu": {"max_minutes": 1440, "minutes_factor": 1.5, "mem_factor": 0.5, "max_mem_gb": 40}}
         assert [asked("slurm", limited, attempt=n)["runtime"] for n in (1, 2, 3)] == [900, 1440, 1440]
         assert [asked("slurm", limited, attempt=n)["mem_mb"] for n in (1, 2, 3)] == [16384, 32768, 40960]
+        assert asked("slurm", {}, attempt=20)["mem_mb"] == 3 * 32768  # by then it was for want of time
         assert asked("slurm", {"stages": {"train": {"minutes": 90, "mem_gb": 7}}}, attempt=2)["runtime"] == 180
         assert asked("slurm", {}, SCORING, "evaluate")["runtime"] == 1
 
@@ -112,16 +118,19 @@ class TestElsewhere:
 
 class TestLaunch:
     def test_one_process(self) -> None:
-        assert launch("python -m edgebench", SCORING) == "python -m edgebench"
+        assert launch("python -m edgebench", SCORING, 120) == "python -m edgebench"
 
     def test_one_per_gpu(self) -> None:
-        command = launch("'/my env/python' -m edgebench", TRAINING)
-        assert command == "'/my env/python' -m torch.distributed.run --standalone --nproc-per-node 4 -m edgebench"
+        command = launch("'/my env/python' -m edgebench", TRAINING, 300)
+        agent = "'/my env/python' -m torch.distributed.run --shutdown-timeout=300"
+        assert command == f"{agent} --standalone --nproc-per-node=4 -m edgebench"
 
     def test_one_agent_per_node(self) -> None:
-        command = launch("python -m edgebench", TRAINING | {"nodes": 2})
+        command = launch("python -m edgebench", TRAINING | {"nodes": 2}, 120)
         assert command.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 ")
-        assert "python -m torch.distributed.run --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d" in command
+        assert (
+            "torch.distributed.run --shutdown-timeout=120 --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d" in command
+        )
         assert command.endswith(" -m edgebench")
 
 

@@ -35,15 +35,16 @@ def png(width: int, height: int, noise: bool) -> bytes:
 
 def page(folder: Path, content: bytes) -> Path:
     uri = f"data:image/png;charset=utf8;filename=a.png;base64,{base64.b64encode(content).decode()}"
-    path = folder / "demo.html"
+    path = folder / ".part-demo.html"
     path.write_text(f'<title>Snakemake Report</title><script>var results = {{"a": "{uri}"}};</script>')
     return path
 
 
 def test_a_large_picture_is_recompressed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = page(tmp_path, png(LONGEST + 100, 200, noise=True))
-    before = path.stat().st_size
-    finish_page(path)
+    collected, path = page(tmp_path, png(LONGEST + 100, 200, noise=True)), tmp_path / "demo.html"
+    before = collected.stat().st_size
+    finish_page(collected, path)
+    assert not collected.exists()
     text = path.read_text()
     assert text.startswith('<title>edgebench demo</title><script>var results = {"a": "data:image/webp;base64,')
     assert text.endswith('"};</script>')
@@ -58,19 +59,19 @@ def test_smooth_pictures_come_below_the_limit(tmp_path: Path) -> None:
     rough = np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(rough).resize((300, 225), Image.Resampling.BICUBIC).save(buffer, "PNG")
-    path = page(tmp_path, buffer.getvalue())
+    path = tmp_path / "demo.html"
     assert len(buffer.getvalue()) > 2 * FIGURE_MB * 1e6
-    finish_page(path)
+    finish_page(page(tmp_path, buffer.getvalue()), path)
     assert path.stat().st_size <= FIGURE_MB * 1e6 + 200
 
 
 def test_a_small_one_stays_as_it_is(tmp_path: Path) -> None:
-    path = page(tmp_path, png(30, 20, noise=False))
-    before = path.read_text()
-    finish_page(path)
+    collected, path = page(tmp_path, png(30, 20, noise=False)), tmp_path / "demo.html"
+    before = collected.read_text()
+    finish_page(collected, path)
     assert path.read_text() == before.replace("Snakemake Report", "edgebench demo")
 
 
 def test_a_page_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(EdgebenchError, match=r"demo\.html: no such page. Make it with: snakemake"):
-        finish_page(tmp_path / "demo.html")
+        finish_page(tmp_path / ".part-demo.html", tmp_path / "demo.html")

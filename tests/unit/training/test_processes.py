@@ -55,7 +55,8 @@ def single(finish, tmp_path_factory) -> Path:
 def pair(start):
     """Run the training in two processes that know of one another; give their outcomes."""
 
-    def run(folder: Path, **options: Any) -> list[tuple[int | None, str]]:
+    def run(folder: Path, seen: Path | None = None, **options: Any) -> list[tuple[int | None, str]]:
+        """`seen` is what the second sees of the folder, where it is not the same."""
         port = free_port()
         shared = {
             "WORLD_SIZE": "2",
@@ -65,7 +66,7 @@ def pair(start):
         }
         attempts = [
             start(
-                folder,
+                seen if seen and rank else folder,
                 **(OPTIONS | options),
                 environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                 errors=f"{folder}.{rank}.err",
@@ -102,6 +103,13 @@ class TestTwoProcesses:
         outcome = pair(tmp_path / "run", event="sigterm_first", event_step=4)
         assert stopped(outcome), outcome
         assert finish(tmp_path / "run", **OPTIONS)[0] == 0
+
+    def test_a_process_that_sees_files_late_does_not_begin_elsewhere(self, pair, tmp_path):
+        outcome = pair(tmp_path / "run", event="sigterm_first", event_step=4)
+        assert stopped(outcome), outcome
+        for _, said in pair(tmp_path / "run", seen=tmp_path / "late"):
+            assert "found different checkpoints there, of steps 5, 0." in said
+        assert (tmp_path / "run/work/step-000000005.safetensors").exists()
 
     def test_micro_batches_must_be_shareable(self, pair, tmp_path):
         for status, said in pair(tmp_path / "run", accumulate=3):

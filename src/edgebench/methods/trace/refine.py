@@ -36,7 +36,7 @@ class RefineSettings:
     steps: int = 256
     divide_by: Literal["own_max", "image_max"] = "own_max"
     background: float = 0.25
-    swallowed: Literal["drop", "nearest"] = "drop"
+    swallowed: Literal["drop", "nearest"] = "nearest"
     merge_above: float = 0.5
     score: Literal["interior_border", "one", "kept"] = "interior_border"
 

@@ -55,6 +55,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         self.lora_rank = lora_rank
+        self.checkpointed = False
         self.levels = list(levels)
         self.config = config
         self._backbone = (backbone,)  # no module of this one: its parts are
@@ -77,7 +78,7 @@ class Student(nn.Module):
         return Passes(edges, clean, None if noisy is None else self.backbone.answer(noisy, tau))
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only the inputs of the denoiser's blocks for the backward pass.
+        """Keep only the inputs of the denoiser's blocks, and of the decoding of each picture, for the backward pass.
 
         Raises:
             ConfigError: the denoiser cannot.
@@ -85,6 +86,7 @@ class Student(nn.Module):
         for name in ("enable_gradient_checkpointing", "gradient_checkpointing_enable"):
             if hasattr(self.network, name):
                 getattr(self.network, name)()
+                self.checkpointed = True
                 return
         raise ConfigError(
             f"training setting gradient_checkpointing: {type(self.network).__name__} has no such switch. Set it to "

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgebench.plan.settings import BY_SCALE, SCALE_DEFAULT, Fraction, PositiveInt, Predict, Role, Settings, Written
+from edgebench.plan.settings import BY_SCALE, Fraction, PositiveInt, Predict, Role, Settings, Written
 
 
 class FelzenszwalbMasks(Predict):
@@ -108,9 +108,10 @@ class TraceRefine(Predict):
         divide_by: What a grown mask is divided by: its `own_max`, or the `image_max` over all masks, as in IRNet.
         background: Score of the background: a grown mask is what reaches it. IRNet's constant background channel
             comes to the same where masks may overlap, as they may here.
-        swallowed: What becomes of pixels of a mask that none of its pieces kept, most of them under lines: they are
-            dropped (`drop`: algorithm 4 names no such step), or each goes to the `nearest` piece, without which lines
-            as wide as those of a small network take more from masks than they give.
+        swallowed: What becomes of pixels of a mask that none of its pieces kept, most of them under lines. The walk
+            is to bring them back, but does not cross lines: so each goes to the `nearest` piece, or they are dropped
+            (`drop`: algorithm 4 names no other step), which takes more from masks than it gives, see
+            `benchmarks/refine_real.py`.
         merge_above: Masks with a larger intersection over union are joined; 1 joins none.
         score: `interior_border` multiplies the mean of 1 - edge inside with that of the edge on the mask's border;
             `one` for all, or the score `kept` from the input.
@@ -135,7 +136,7 @@ class TraceRefine(Predict):
     steps: Annotated[int, Field(ge=0)] = 256
     divide_by: Literal["own_max", "image_max"] = "own_max"
     background: Annotated[float, Field(gt=0, le=1)] = 0.25
-    swallowed: Annotated[Literal["drop", "nearest"], SCALE_DEFAULT] = "drop"
+    swallowed: Literal["drop", "nearest"] = "nearest"
     merge_above: Fraction = 0.5
     score: Literal["interior_border", "one", "kept"] = "interior_border"
 
