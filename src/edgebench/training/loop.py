@@ -212,7 +212,8 @@ def _require_same(accelerator: Accelerator, step: int, folder: Path) -> None:
     if len(set(found)) > 1:
         raise EdgebenchError(
             f"{folder}: the processes of this training found different checkpoints there, of steps "
-            f"{', '.join(map(str, found))}. Nodes may see files late on a network file system: run the same command again."
+            f"{', '.join(map(str, found))}. Nodes may see files late on a network file system: run the same command "
+            f"again."
         )
 
 
