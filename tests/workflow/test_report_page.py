@@ -131,7 +131,7 @@ class TestPage:
 
     def test_is_made_with_what_the_command_line_set(self, repository: Repository) -> None:
         planned = repository.snakemake("report", "-n", "-p", "--config", "set={predict.sigma: 3, predict.limit: 2}")
-        call = next(line for line in planned.splitlines() if "--report results/report/demo.html" in line)
+        call = next(line for line in planned.splitlines() if "--report results/report/.part-demo.html" in line)
         assert """'set={"predict.sigma": "3", "predict.limit": "2"}'""" in call
         assert "scale=demo" in call.replace('"', "")
 

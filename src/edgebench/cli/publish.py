@@ -44,8 +44,9 @@ def publish(
 
         edgebench publish finetune/memo-bsds500-8c17b5d2b1 --no-push
     """
+    from edgebench.plan.catalogue import withheld
     from edgebench.report.estimate import megabytes
-    from edgebench.share.publish import cautions, withheld
+    from edgebench.share.publish import cautions
     from edgebench.share.publish import publish as share
 
     bench = workbench(root, changes)

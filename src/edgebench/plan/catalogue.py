@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgebench.plan.methods import settings_class
 from edgebench.plan.runs import Run
 
 FOLDER = "artifacts"
@@ -62,6 +63,15 @@ def read_catalogue(root: Path) -> dict[str, Artifact]:
         if _NAME.fullmatch(artifact.name) and (root / artifact.manifest).is_file():
             found[artifact.folder] = artifact
     return found
+
+
+def withheld(run: Run) -> str:
+    """Whose property a run is a copy of, so that it is not shared; empty for none."""
+    if run.stage == "fetch":
+        return f"the {'data set' if run.dataset else 'weights'} that its owners give out"
+    if run.stage == "evaluate":
+        return ""
+    return settings_class(run.stage, run.settings["method"], run.folder).COPIES
 
 
 def pattern(catalogue: Iterable[str]) -> str:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgebench.errors import ConfigError, DataError
 from edgebench.files import digest, sha256_file
+from edgebench.plan.catalogue import withheld
 from edgebench.plan.freshness import recorded_id
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table, runs_of
 from edgebench.report.lineage import Finished
-from edgebench.share.publish import withheld
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate

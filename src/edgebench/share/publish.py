@@ -9,8 +9,7 @@ from pathlib import Path
 from edgebench.errors import DataError, EdgebenchError
 from edgebench.files import read_json, sha256_file, write_text
 from edgebench.plan.attempts import UNFINISHED
-from edgebench.plan.catalogue import FOLDER, Artifact, read_catalogue
-from edgebench.plan.methods import settings_class
+from edgebench.plan.catalogue import FOLDER, Artifact, read_catalogue, withheld
 from edgebench.plan.runs import Run
 from edgebench.plan.tables import Table
 from edgebench.share.archive import differences, pack, remove_parts
@@ -40,15 +39,6 @@ class Published:
     stale: list[Table] = field(default_factory=list)
     bytes: int = 0
     not_pushed: str = ""
-
-
-def withheld(run: Run) -> str:
-    """Whose property a run is a copy of, so that it is not shared; empty for none."""
-    if run.stage == "fetch":
-        return f"the {'data set' if run.dataset else 'weights'} that its owners give out"
-    if run.stage == "evaluate":
-        return ""
-    return settings_class(run.stage, run.settings["method"], run.folder).COPIES
 
 
 def cautions(runs: Iterable[Run]) -> list[str]:

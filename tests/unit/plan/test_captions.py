@@ -35,7 +35,7 @@ class TestCaption:
             f"scored on scenes/test ({images} images). scenes\\_photos stands in for laion.",
             "memo\\_bsds, ",
             "Seeds: 0.",
-            f"finetune (preset small, crop 48, drop\\_first no, steps {steps}",
+            f"finetune (preset small, crop 48, drop\\_first no, annotators random, steps {steps}",
             "bsds\\_seval, bsds\\_ceval, crispness.",
             main_table.id,
             "results/tables/demo/memo/main\\_bsds",
