@@ -69,6 +69,8 @@ if __name__ == "__main__":
     what, given = sys.argv[1:]
     if what == "submit":
         name = kubectl("create", "-o", "name", "-f", "-", text=json.dumps(job(Path(given), Path.cwd())))
-        sys.exit("The pod was not created.") if name is None else print(name)
+        if name is None:
+            sys.exit("The pod was not created.")
+        print(name)
     else:
         print(status(given))

@@ -55,7 +55,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         self.lora_rank = lora_rank
-        self.checkpointed = False
+        self.checkpointed = False  # until `enable_gradient_checkpointing`
         self.levels = list(levels)
         self.config = config
         self._backbone = (backbone,)  # no module of this one: its parts are
